@@ -1,0 +1,8 @@
+//! What at least two of the three daemons share, and nothing else: the vocabulary ([`model`]), its form on the wire
+//! ([`wire`]), the sockets of the bus ([`bus`]), telemetry, health and the life of a process ([`runtime`]).
+//!
+//! The model knows no Kubernetes, netlink, gRPC or database type.
+#![deny(missing_docs)]
+
+pub mod model;
+pub mod wire;

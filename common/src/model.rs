@@ -1,0 +1,21 @@
+//! The driver's nouns as types that cannot be wrong: each has one way in, which checks it.
+
+mod attribute;
+mod device;
+mod id;
+mod interface;
+mod link;
+mod pci;
+mod record;
+mod snapshot;
+
+pub use attribute::{
+    AttributeName, AttributeValue, Attributes, InvalidAttribute, MAX_ATTRIBUTES, MAX_VALUE_BYTES,
+};
+pub use device::{Device, DeviceName, InvalidDeviceName};
+pub use id::{ClaimRef, ClaimUid, DriverName, InvalidId, PodRef, PodUid, SandboxId};
+pub use interface::{InterfaceConfig, InvalidMtu, Mtu, Route};
+pub use link::{HardwareAddress, IfName, InvalidHardwareAddress, InvalidIfName, LinkIdentity};
+pub use pci::{InvalidPciAddress, PciAddress};
+pub use record::{Attachment, Protected, Record};
+pub use snapshot::{Snapshot, SnapshotAddress, SnapshotRoute};

@@ -1,0 +1,72 @@
+//! A link at home before it leaves: what home must look like again.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{HardwareAddress, IfName};
+
+/// State of a link that is put back when it comes home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Name.
+    pub name: IfName,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Hardware address.
+    pub hardware_address: HardwareAddress,
+    /// Whether it was up (`IFF_UP`).
+    pub up: bool,
+    /// `IFLA_IFALIAS`; empty for none.
+    pub alias: Vec<u8>,
+    /// Alternative names (`IFLA_PROP_LIST`). They travel with the link.
+    pub altnames: Vec<Vec<u8>>,
+    /// Addresses that someone set, in the kernel's order.
+    pub addresses: Vec<SnapshotAddress>,
+    /// Routes that someone set, in the kernel's order.
+    pub routes: Vec<SnapshotRoute>,
+}
+
+/// An address with all that `RTM_NEWADDR` needs to make it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotAddress {
+    /// Address and prefix (`IFA_LOCAL`, else `IFA_ADDRESS`).
+    pub address: IpNet,
+    /// `IFA_ADDRESS` where it differs: the other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// `IFA_BROADCAST`.
+    pub broadcast: Option<IpAddr>,
+    /// `RT_SCOPE_*`.
+    pub scope: u8,
+    /// `IFA_F_*`.
+    pub flags: u32,
+    /// `IFA_LABEL`, IPv4 only; empty when it is the link's name.
+    pub label: Vec<u8>,
+    /// Seconds; `u32::MAX` for ever.
+    pub preferred_lifetime: u32,
+    /// Seconds; `u32::MAX` for ever.
+    pub valid_lifetime: u32,
+}
+
+/// A route with all that `RTM_NEWROUTE` needs to make it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// `RTA_PREFSRC`.
+    pub preferred_source: Option<IpAddr>,
+    /// Routing table.
+    pub table: u32,
+    /// `RTPROT_*`.
+    pub protocol: u8,
+    /// `RT_SCOPE_*`.
+    pub scope: u8,
+    /// `RTN_*`.
+    pub kind: u8,
+    /// `RTA_PRIORITY`.
+    pub metric: u32,
+    /// `RTNH_F_ONLINK`.
+    pub onlink: bool,
+}

@@ -1,0 +1,105 @@
+//! What home must look like again.
+
+use network_driver_proto::bus;
+
+use super::{InvalidMessage, each, field, optional, text_or_empty};
+use crate::model::{HardwareAddress, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
+
+impl From<&Snapshot> for bus::Snapshot {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            name: snapshot.name.as_bytes().to_vec(),
+            mtu: snapshot.mtu,
+            hardware_address: snapshot.hardware_address.as_bytes().to_vec(),
+            up: snapshot.up,
+            alias: snapshot.alias.clone(),
+            altnames: snapshot.altnames.clone(),
+            addresses: snapshot.addresses.iter().map(Into::into).collect(),
+            routes: snapshot.routes.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<&bus::Snapshot> for Snapshot {
+    type Error = InvalidMessage;
+
+    fn try_from(message: &bus::Snapshot) -> Result<Self, InvalidMessage> {
+        let hardware_address = HardwareAddress::try_from(message.hardware_address.as_slice());
+        Ok(Self {
+            name: field("name", IfName::try_from(message.name.as_slice()))?,
+            mtu: message.mtu,
+            hardware_address: field("hardware_address", hardware_address)?,
+            up: message.up,
+            alias: message.alias.clone(),
+            altnames: message.altnames.clone(),
+            addresses: each("addresses", &message.addresses, TryInto::try_into)?,
+            routes: each("routes", &message.routes, TryInto::try_into)?,
+        })
+    }
+}
+
+impl From<&SnapshotAddress> for bus::SnapshotAddress {
+    fn from(address: &SnapshotAddress) -> Self {
+        Self {
+            address: address.address.to_string(),
+            peer: text_or_empty(address.peer.as_ref()),
+            broadcast: text_or_empty(address.broadcast.as_ref()),
+            scope: address.scope.into(),
+            flags: address.flags,
+            label: address.label.clone(),
+            preferred_lifetime: address.preferred_lifetime,
+            valid_lifetime: address.valid_lifetime,
+        }
+    }
+}
+
+impl TryFrom<&bus::SnapshotAddress> for SnapshotAddress {
+    type Error = InvalidMessage;
+
+    fn try_from(message: &bus::SnapshotAddress) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            address: field("address", message.address.parse())?,
+            peer: optional("peer", &message.peer)?,
+            broadcast: optional("broadcast", &message.broadcast)?,
+            scope: field("scope", message.scope.try_into())?,
+            flags: message.flags,
+            label: message.label.clone(),
+            preferred_lifetime: message.preferred_lifetime,
+            valid_lifetime: message.valid_lifetime,
+        })
+    }
+}
+
+impl From<&SnapshotRoute> for bus::SnapshotRoute {
+    fn from(route: &SnapshotRoute) -> Self {
+        Self {
+            destination: route.destination.to_string(),
+            gateway: text_or_empty(route.gateway.as_ref()),
+            preferred_source: text_or_empty(route.preferred_source.as_ref()),
+            table: route.table,
+            protocol: route.protocol.into(),
+            scope: route.scope.into(),
+            r#type: route.kind.into(),
+            metric: route.metric,
+            onlink: route.onlink,
+        }
+    }
+}
+
+impl TryFrom<&bus::SnapshotRoute> for SnapshotRoute {
+    type Error = InvalidMessage;
+
+    fn try_from(message: &bus::SnapshotRoute) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            destination: field("destination", message.destination.parse())?,
+            gateway: optional("gateway", &message.gateway)?,
+            preferred_source: optional("preferred_source", &message.preferred_source)?,
+            table: message.table,
+            protocol: field("protocol", message.protocol.try_into())?,
+            scope: field("scope", message.scope.try_into())?,
+            kind: field("type", message.r#type.try_into())?,
+            metric: message.metric,
+            onlink: message.onlink,
+        })
+    }
+}
