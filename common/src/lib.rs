@@ -4,5 +4,11 @@
 //! The model knows no Kubernetes, netlink, gRPC or database type.
 #![deny(missing_docs)]
 
+pub mod admin;
+pub mod bus;
+pub mod health;
+pub mod metrics;
 pub mod model;
+pub mod runtime;
+pub mod telemetry;
 pub mod wire;

@@ -21,10 +21,10 @@ pub struct InvalidMessage {
 
 impl InvalidMessage {
     /// A field that is wrong for a reason.
-    pub fn new(field: &str, reason: impl ToString) -> Self {
+    pub fn new(field: &str, reason: impl Into<String>) -> Self {
         Self {
             field: field.to_owned(),
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 
@@ -38,7 +38,7 @@ impl InvalidMessage {
 
 /// Checks one field.
 fn field<T, E: ToString>(name: &str, value: Result<T, E>) -> Result<T, InvalidMessage> {
-    value.map_err(|error| InvalidMessage::new(name, error))
+    value.map_err(|error| InvalidMessage::new(name, error.to_string()))
 }
 
 /// A message field that has to be there.

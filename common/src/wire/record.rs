@@ -330,9 +330,8 @@ mod tests {
             ),
             (
                 |r| {
-                    r.attachments[0].snapshot.as_mut().unwrap().addresses[0]
-                        .address
-                        .clear()
+                    let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
+                    snapshot.addresses[0].address.clear();
                 },
                 "attachments[0].snapshot.addresses[0].address: ",
             ),

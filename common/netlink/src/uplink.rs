@@ -1,0 +1,191 @@
+//! Which links carry the node's own traffic, and so must never be offered or touched: the pure decision.
+//!
+//! discovery asks it to decide what is offered, nri-hook asks it again before it takes a link away; both bring their
+//! own tables. A link is protected if it is a *seed* or is joined to one, over any number of steps, by mastership (a
+//! bond and its ports) or by parenthood (`IFLA_LINK`: a VLAN and the link below it), in either direction. Seeds:
+//! - links with a default route of any table, each next hop counted;
+//! - links that hold an address the node is known by, or lead to one (the caller looks those routes up);
+//! - links that the operator names.
+//!
+//! Whoever has no routes (a dump that failed) must not ask here but protect everything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+
+use network_driver_common::model::{IfName, Protected};
+
+use crate::{Address, Link, RouteEntry};
+
+/// `RTN_UNICAST`: a route that leads somewhere (not a blackhole or the like).
+const RTN_UNICAST: u8 = 1;
+
+/// Why a link must not be offered. Prints as a phrase that follows the link's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UplinkReason {
+    /// A default route leaves over it.
+    DefaultRoute,
+    /// It holds an address that the node is known by.
+    Address(IpAddr),
+    /// The kernel would use it to reach a protected destination.
+    RouteTo(IpAddr),
+    /// The operator protects it by name.
+    Operator,
+    /// It is joined to such a link.
+    Joined {
+        /// How the two lie to each other.
+        relation: Relation,
+        /// Name of that link.
+        to: IfName,
+        /// Why that one is protected; never `Joined` itself.
+        because: Box<UplinkReason>,
+    },
+    /// There is a default route whose link cannot be told, so every link is suspect.
+    UnknownRoute,
+}
+
+/// How a link lies to one that is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// Its port, or what it is made on.
+    Below,
+    /// Its master, or made on it.
+    Above,
+    /// Below something that is above it, or the reverse.
+    Beside,
+}
+
+impl fmt::Display for UplinkReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DefaultRoute => f.write_str("carries the default route"),
+            Self::Address(address) => write!(f, "holds the node's address {address}"),
+            Self::RouteTo(address) => write!(f, "is the way to {address}"),
+            Self::Operator => f.write_str("is protected by configuration"),
+            Self::Joined {
+                relation,
+                to,
+                because,
+            } => {
+                let relation = match relation {
+                    Relation::Below => "is below",
+                    Relation::Above => "is above",
+                    Relation::Beside => "is joined to",
+                };
+                write!(f, "{relation} {to}, which {because}")
+            }
+            Self::UnknownRoute => {
+                f.write_str("may carry the default route, whose link cannot be told")
+            }
+        }
+    }
+}
+
+/// The protected links of a namespace by ifindex, each with its reason.
+///
+/// `routes` need hold the default routes only, others are skipped; `routed` are pairs of a destination and the link
+/// that the kernel would use to reach it (`Socket::route_to`).
+pub fn protected_links<'a>(
+    links: impl Iterator<Item = &'a Link> + Clone,
+    routes: &[RouteEntry],
+    addresses: impl Iterator<Item = &'a Address>,
+    protected: &Protected,
+    routed: &[(IpAddr, u32)],
+) -> BTreeMap<u32, UplinkReason> {
+    let mut seeds: BTreeMap<u32, UplinkReason> = BTreeMap::new();
+    let mut seed = |index: u32, reason: UplinkReason| {
+        seeds.entry(index).or_insert(reason);
+    };
+    for route in routes.iter().filter(|route| is_default(route)) {
+        let hops = route.index.iter().chain(&route.next_hops);
+        if hops.clone().next().is_none() && route.route.kind == RTN_UNICAST {
+            return links.map(|l| (l.index, UplinkReason::UnknownRoute)).collect();
+        }
+        hops.for_each(|index| seed(*index, UplinkReason::DefaultRoute));
+    }
+    for address in addresses {
+        let ip = address.address.address.addr();
+        if protected.destinations.contains(&ip) {
+            seed(address.index, UplinkReason::Address(ip));
+        }
+    }
+    for (destination, index) in routed {
+        seed(*index, UplinkReason::RouteTo(*destination));
+    }
+    for link in links.clone() {
+        if protected.interfaces.contains(&link.name) {
+            seed(link.index, UplinkReason::Operator);
+        }
+    }
+    close(links, seeds)
+}
+
+fn is_default(route: &RouteEntry) -> bool {
+    route.route.destination.prefix_len() == 0
+}
+
+/// Spreads the seeds over everything that is joined to them.
+fn close<'a>(
+    links: impl Iterator<Item = &'a Link> + Clone,
+    seeds: BTreeMap<u32, UplinkReason>,
+) -> BTreeMap<u32, UplinkReason> {
+    let names: BTreeMap<u32, &IfName> = links.clone().map(|l| (l.index, &l.name)).collect();
+    let mut joins: BTreeMap<u32, Vec<(u32, Relation)>> = BTreeMap::new();
+    let mut join = |below: u32, above: u32| {
+        if below != above {
+            joins.entry(below).or_default().push((above, Relation::Above));
+            joins.entry(above).or_default().push((below, Relation::Below));
+        }
+    };
+    for link in links {
+        if let Some(master) = link.master {
+            join(link.index, master);
+        }
+        // A parent in another namespace has a number of that namespace.
+        if let (Some(parent), None) = (link.parent, link.parent_netnsid) {
+            join(parent, link.index);
+        }
+    }
+    let mut found: BTreeMap<u32, UplinkReason> = BTreeMap::new();
+    let mut next: VecDeque<(u32, UplinkReason)> = seeds.into_iter().collect();
+    while let Some((index, reason)) = next.pop_front() {
+        let std::collections::btree_map::Entry::Vacant(place) = found.entry(index) else {
+            continue;
+        };
+        for (neighbour, relation) in joins.get(&index).into_iter().flatten() {
+            if let Some(reason) = step(&reason, *relation, names.get(&index).copied()) {
+                next.push_back((*neighbour, reason));
+            }
+        }
+        place.insert(reason);
+    }
+    found.retain(|index, _| names.contains_key(index));
+    found
+}
+
+/// The reason of a neighbour of a link that is protected for `reason`.
+fn step(reason: &UplinkReason, relation: Relation, name: Option<&IfName>) -> Option<UplinkReason> {
+    Some(match reason {
+        UplinkReason::Joined {
+            relation: before,
+            to,
+            because,
+        } => UplinkReason::Joined {
+            relation: if *before == relation {
+                relation
+            } else {
+                Relation::Beside
+            },
+            to: to.clone(),
+            because: because.clone(),
+        },
+        seed => UplinkReason::Joined {
+            relation,
+            to: name?.clone(),
+            because: Box::new(seed.clone()),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Logs and traces of a daemon, and the trace context that joins the three.
+//!
+//! Logs go to standard error: text on a terminal, one JSON object a line elsewhere. Spans go to an OTLP collector
+//! when an endpoint is given; without one nothing is collected and nothing costs.
+
+mod context;
+mod filter;
+mod json;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+pub use context::{link, set_parent, traceparent};
+pub use filter::{InvalidLogFilter, LogFilter};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::bus::Component;
+
+/// What a daemon tells of itself.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TelemetryArgs {
+    /// Level of the driver's own lines (error, warn, info, debug, trace), or directives as
+    /// `info,network_driver_netlink=trace`
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info",
+        global = true
+    )]
+    log_level: String,
+    /// Form of log lines: `auto` is text on a terminal and JSON elsewhere
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t = LogFormat::Auto,
+        global = true
+    )]
+    log_format: LogFormat,
+    /// Collector of traces (OTLP over gRPC), e.g. http://jaeger:4317; without one there are no traces
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        global = true
+    )]
+    otlp_endpoint: Option<String>,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why telemetry cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitTelemetryError {
+    /// The log filter.
+    #[error("--log-level")]
+    Filter(#[source] InvalidLogFilter),
+    /// The endpoint.
+    #[error("--otlp-endpoint {endpoint}")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Something else of this process has done it before.
+    #[error("install the log subscriber")]
+    Install(#[source] TryInitError),
+}
+
+/// Logs and traces of this process, until [`Telemetry::shutdown`].
+#[derive(Debug)]
+pub struct Telemetry {
+    filter: LogFilter,
+    provider: Option<SdkTracerProvider>,
+}
+
+/// Sets up logs and traces of this process. `node` is the node's name; empty when unknown.
+///
+/// # Errors
+/// A filter or endpoint that cannot be read, or a second call.
+pub fn init(
+    component: Component,
+    node: &str,
+    args: &TelemetryArgs,
+) -> Result<Telemetry, InitTelemetryError> {
+    let (filter, reloadable) =
+        LogFilter::new(&args.log_level).map_err(InitTelemetryError::Filter)?;
+    let provider = args
+        .otlp_endpoint
+        .as_deref()
+        .filter(|endpoint| !endpoint.is_empty());
+    let provider = provider
+        .map(|endpoint| provider_for(component, node, endpoint))
+        .transpose()?;
+    let traces = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("network-driver"))
+            .with_location(false)
+            .with_threads(false)
+            // Only our own operations: the exporter must not trace itself.
+            .with_filter(EnvFilter::new("off,network_driver=info"))
+    });
+    let json = match args.log_format {
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let logs: Box<dyn Layer<Registry> + Send + Sync> = if json {
+        let format = json::JsonLines::new(component, node);
+        let lines = fmt::layer().event_format(format).fmt_fields(json::fields());
+        Box::new(lines.with_writer(std::io::stderr).with_filter(reloadable))
+    } else {
+        Box::new(
+            fmt::layer()
+                .compact()
+                .with_writer(std::io::stderr)
+                .with_filter(reloadable),
+        )
+    };
+    tracing_subscriber::registry()
+        .with(logs)
+        .with(traces)
+        .try_init()
+        .map_err(InitTelemetryError::Install)?;
+    Ok(Telemetry { filter, provider })
+}
+
+fn provider_for(
+    component: Component,
+    node: &str,
+    endpoint: &str,
+) -> Result<SdkTracerProvider, InitTelemetryError> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(Duration::from_secs(5))
+        .build()
+        .map_err(|source| InitTelemetryError::Endpoint {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
+    let attribute =
+        |key: &'static str, value: &str| opentelemetry::KeyValue::new(key, value.to_owned());
+    let resource = Resource::builder()
+        .with_service_name(format!("network-driver-{component}"))
+        .with_attributes([
+            attribute("service.namespace", "network-driver"),
+            attribute("service.version", env!("CARGO_PKG_VERSION")),
+            attribute("k8s.node.name", node),
+        ])
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
+
+impl Telemetry {
+    /// What changes the log filter while the process runs.
+    pub fn log_filter(&self) -> LogFilter {
+        self.filter.clone()
+    }
+
+    /// Sends the spans that are still queued, for at most 5 s.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.provider else {
+            return;
+        };
+        // The exporter's connection lives on this thread, so the wait must be on another.
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown());
+        drop(tokio::time::timeout(Duration::from_secs(5), flushed).await);
+    }
+}

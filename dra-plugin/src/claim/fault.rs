@@ -1,0 +1,192 @@
+//! Why a call of the kubelet fails. The texts end in events that users read: they name the device and the cause and
+//! say what to do, and hold nothing of the claim's parameters but the field at fault.
+
+use std::time::Duration;
+
+use network_driver_common::model::{ClaimRef, DeviceName};
+
+use super::parameters::InvalidParameters;
+use super::{ParseClaimError, ReadClaimError};
+use crate::hook::OrderError;
+use crate::reason::Reason;
+use crate::store::BookError;
+
+/// Why a claim was not prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The kubelet's request.
+    #[error("the kubelet asked for a claim with an impossible UID")]
+    InvalidUid(#[source] network_driver_common::model::InvalidId),
+    /// The API server.
+    #[error("read the claim")]
+    Read(#[source] ReadClaimError),
+    /// The claim.
+    #[error(transparent)]
+    Claim(#[from] ParseClaimError),
+    /// The user's parameters.
+    #[error("invalid configuration: {0}")]
+    Parameters(#[from] InvalidParameters),
+    /// Access for watching only.
+    #[error(
+        "device {device} is allocated with adminAccess, which this driver does not support: remove adminAccess from the request"
+    )]
+    AdminAccess {
+        /// The device.
+        device: DeviceName,
+    },
+    /// A device of another node.
+    #[error("device {device} is of pool {pool}, but this node's pool is {node}")]
+    OtherPool {
+        /// The device.
+        device: DeviceName,
+        /// Its pool.
+        pool: String,
+        /// Our pool.
+        node: String,
+    },
+    /// One device for two requests.
+    #[error("device {device} is allocated twice in one claim, but it cannot be shared")]
+    AllocatedTwice {
+        /// The device.
+        device: DeviceName,
+    },
+    /// Discovery has not told us yet.
+    #[error("the devices of node {node} are not known yet (discovery has not connected); will retry")]
+    NoInventory {
+        /// This node.
+        node: String,
+    },
+    /// Discovery does not offer it.
+    #[error("device {device} is not on node {node}, or no longer offered (see `discovery links` there)")]
+    DeviceNotFound {
+        /// The device.
+        device: DeviceName,
+        /// This node.
+        node: String,
+    },
+    /// Another claim has it.
+    #[error("device {device} is in use by claim {holder} (UID {uid}); will retry", uid = holder.uid)]
+    DeviceInUse {
+        /// The device.
+        device: DeviceName,
+        /// Who has it.
+        holder: ClaimRef,
+    },
+    /// The claim was allocated anew while we still hold its former devices.
+    #[error(
+        "the claim is prepared with device {prepared}, not with those that are allocated now; will retry once it is unprepared"
+    )]
+    AllocationChanged {
+        /// A device that is prepared.
+        prepared: DeviceName,
+    },
+    /// The hook.
+    #[error(transparent)]
+    Hook(#[from] OrderError),
+    /// The hook said no.
+    #[error("{message}")]
+    Refused {
+        /// Its reason.
+        reason: Reason,
+        /// Its sentence.
+        message: String,
+    },
+    /// The hook answered something else than what was asked.
+    #[error("the hook's answer makes no sense: {0}")]
+    Answer(String),
+    /// The database.
+    #[error("keep the record of the claim")]
+    Store(#[source] BookError),
+    /// An unprepare came.
+    #[error("preparing was given up because the claim is being unprepared")]
+    Cancelled,
+    /// Too slow.
+    #[error("preparing took longer than {} s; will retry", .0.as_secs())]
+    Deadline(Duration),
+    /// A defect.
+    #[error("preparing failed by a defect of the driver (see the log of dra-plugin); will retry")]
+    Panicked,
+}
+
+impl PrepareError {
+    /// The reason as events and metrics say it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Parameters(_) => Reason::InvalidConfiguration,
+            Self::DeviceNotFound { .. } | Self::OtherPool { .. } => Reason::DeviceNotFound,
+            Self::DeviceInUse { .. } => Reason::DeviceInUse,
+            Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
+                Reason::NriNotConnected
+            }
+            Self::Refused { reason, .. } => *reason,
+            Self::InvalidUid(_)
+            | Self::Read(_)
+            | Self::Claim(_)
+            | Self::AdminAccess { .. }
+            | Self::AllocatedTwice { .. }
+            | Self::NoInventory { .. }
+            | Self::AllocationChanged { .. }
+            | Self::Hook(_)
+            | Self::Answer(_)
+            | Self::Store(_)
+            | Self::Cancelled
+            | Self::Deadline(_)
+            | Self::Panicked => Reason::ClaimPrepareFailed,
+        }
+    }
+}
+
+/// Why a claim was not unprepared. The kubelet tries again until it is.
+#[derive(Debug, thiserror::Error)]
+pub enum UnprepareError {
+    /// The hook.
+    #[error(transparent)]
+    Hook(#[from] OrderError),
+    /// The hook could not bring the devices home.
+    #[error("{message}")]
+    Refused {
+        /// Its sentence.
+        message: String,
+    },
+    /// The hook answered something else than what was asked.
+    #[error("the hook's answer makes no sense: {0}")]
+    Answer(String),
+    /// The database.
+    #[error("remove the record of the claim")]
+    Store(#[source] BookError),
+    /// Too slow.
+    #[error("unpreparing took longer than {} s; will retry", .0.as_secs())]
+    Deadline(Duration),
+    /// A defect.
+    #[error("unpreparing failed by a defect of the driver (see the log of dra-plugin); will retry")]
+    Panicked,
+}
+
+impl UnprepareError {
+    /// The reason as events and metrics say it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
+                Reason::NriNotConnected
+            }
+            Self::Hook(_)
+            | Self::Refused { .. }
+            | Self::Answer(_)
+            | Self::Store(_)
+            | Self::Deadline(_)
+            | Self::Panicked => Reason::ClaimUnprepareFailed,
+        }
+    }
+}
+
+/// An error with its causes in one line, as the kubelet shows it.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! What a link looks like at home, taken before it leaves and compared when it is back. Pure: works on what was read.
+//!
+//! Kept is what someone set. What the kernel makes by itself comes back by itself: link-local addresses, what a
+//! router advertised, the routes that belong to an address.
+
+use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_netlink::{Address, Link, RouteEntry};
+
+/// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
+/// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
+const SETTABLE_ADDRESS_FLAGS: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
+
+/// `IFAPROT_KERNEL_LO`, `IFAPROT_KERNEL_RA`, `IFAPROT_KERNEL_LL` (linux/if_addr.h, kernel 5.18 and later).
+const KERNEL_ADDRESS_PROTOCOLS: std::ops::RangeInclusive<u8> = 1..=3;
+
+/// `IFA_F_TEMPORARY` and `IFA_F_STABLE_PRIVACY` of an IPv6 address: the kernel derived it from a prefix.
+const DERIVED: u32 = 0x01 | 0x800;
+
+/// `RTPROT_REDIRECT`, `RTPROT_KERNEL` and `RTPROT_RA` (linux/rtnetlink.h).
+const KERNEL_ROUTE_PROTOCOLS: [u8; 3] = [1, 2, 9];
+
+/// The state of a link at home.
+pub fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) -> Snapshot {
+    Snapshot {
+        name: link.name.clone(),
+        mtu: link.mtu,
+        hardware_address: link.hardware_address.clone(),
+        up: link.flags.up(),
+        alias: link.alias.clone(),
+        altnames: link.altnames.clone(),
+        addresses: set_addresses(link, addresses),
+        routes: set_routes(link.index, routes),
+    }
+}
+
+/// Addresses of the link that someone set, in the kernel's order.
+pub fn set_addresses(link: &Link, addresses: &[Address]) -> Vec<SnapshotAddress> {
+    let of_link = addresses.iter().filter(|entry| entry.index == link.index);
+    of_link
+        .filter(|entry| !is_kernels(entry))
+        .map(|entry| {
+            let mut address = entry.address.clone();
+            address.flags &= SETTABLE_ADDRESS_FLAGS;
+            if address.label == link.name.as_bytes() {
+                address.label.clear();
+            }
+            address
+        })
+        .collect()
+}
+
+fn is_kernels(entry: &Address) -> bool {
+    let is_v6 = entry.address.address.addr().is_ipv6();
+    KERNEL_ADDRESS_PROTOCOLS.contains(&entry.protocol)
+        || (is_v6 && entry.address.flags & DERIVED != 0)
+}
+
+/// Routes over the link that someone set, in the kernel's order.
+fn set_routes(index: u32, routes: &[RouteEntry]) -> Vec<SnapshotRoute> {
+    let over_link = routes.iter().filter(|entry| entry.index == Some(index));
+    over_link
+        .filter(|entry| !KERNEL_ROUTE_PROTOCOLS.contains(&entry.route.protocol))
+        .map(|entry| entry.route.clone())
+        .collect()
+}
+
+/// What differs between the wanted and the present state, as sentences without the link's name. Empty when equal.
+pub fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
+    let mut found = Vec::new();
+    if wanted.name != present.name {
+        found.push(format!(
+            "is called {} instead of {}",
+            present.name, wanted.name
+        ));
+    }
+    if wanted.mtu != present.mtu {
+        found.push(format!("has MTU {} instead of {}", present.mtu, wanted.mtu));
+    }
+    if wanted.hardware_address != present.hardware_address {
+        found.push(format!(
+            "has hardware address {} instead of {}",
+            present.hardware_address, wanted.hardware_address
+        ));
+    }
+    if wanted.up != present.up {
+        let state = |up| if up { "up" } else { "down" };
+        found.push(format!(
+            "is {} instead of {}",
+            state(present.up),
+            state(wanted.up)
+        ));
+    }
+    if wanted.alias != present.alias {
+        found.push("has another alias than before".to_owned());
+    }
+    if wanted.altnames != present.altnames {
+        found.push("has other alternative names than before".to_owned());
+    }
+    found.extend(address_differences(&wanted.addresses, &present.addresses));
+    found.extend(route_differences(&wanted.routes, &present.routes));
+    found
+}
+
+fn address_differences(wanted: &[SnapshotAddress], present: &[SnapshotAddress]) -> Vec<String> {
+    let lacks = |these: &[SnapshotAddress], address: &SnapshotAddress| {
+        !these.iter().any(|other| same_address(address, other))
+    };
+    let missing = wanted.iter().filter(|address| lacks(present, address));
+    let extra = present.iter().filter(|address| lacks(wanted, address));
+    let mut found: Vec<_> = missing
+        .map(|address| format!("lacks address {}", address.address))
+        .chain(extra.map(|address| format!("has address {} too many", address.address)))
+        .collect();
+    if found.is_empty() && !same_addresses(wanted, present) {
+        found.push("has its addresses in another order".to_owned());
+    }
+    found
+}
+
+/// Whether two lists hold the same addresses in the same order.
+pub fn same_addresses(these: &[SnapshotAddress], those: &[SnapshotAddress]) -> bool {
+    these.len() == those.len() && these.iter().zip(those).all(|(a, b)| same_address(a, b))
+}
+
+/// Whether two addresses are one. A lifetime that runs out is compared only in that it runs out.
+fn same_address(a: &SnapshotAddress, b: &SnapshotAddress) -> bool {
+    let forever = |lifetime: u32| lifetime == u32::MAX;
+    let timeless = |address: &SnapshotAddress| SnapshotAddress {
+        preferred_lifetime: 0,
+        valid_lifetime: 0,
+        ..address.clone()
+    };
+    forever(a.valid_lifetime) == forever(b.valid_lifetime)
+        && forever(a.preferred_lifetime) == forever(b.preferred_lifetime)
+        && timeless(a) == timeless(b)
+}
+
+fn route_differences(wanted: &[SnapshotRoute], present: &[SnapshotRoute]) -> Vec<String> {
+    let missing = wanted.iter().filter(|route| !present.contains(route));
+    let extra = present.iter().filter(|route| !wanted.contains(route));
+    missing
+        .map(|route| format!("lacks {}", describe_route(route)))
+        .chain(extra.map(|route| format!("has {} too many", describe_route(route))))
+        .collect()
+}
+
+fn describe_route(route: &SnapshotRoute) -> String {
+    let SnapshotRoute {
+        destination, table, ..
+    } = route;
+    match route.gateway {
+        Some(gateway) => format!("the route to {destination} via {gateway} of table {table}"),
+        None => format!("the route to {destination} of table {table}"),
+    }
+}

@@ -1,0 +1,59 @@
+//! Waiting for what another process does: always for a condition, always with a deadline.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::time::Instant;
+
+/// How often a condition is looked at.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Looks until `probe` gives something.
+///
+/// # Errors
+/// It gave nothing within the limit; the error names what was waited for.
+pub async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return Ok(found);
+        }
+        if started.elapsed() > limit {
+            bail!("waited {limit:?} in vain for {what}");
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// Looks until the condition holds.
+///
+/// # Errors
+/// It did not hold within the limit.
+pub async fn until_true(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> bool,
+) -> anyhow::Result<()> {
+    until(what, limit, async || condition().then_some(())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_condition_is_waited_for_and_named_when_it_never_holds() {
+        let mut looks = 0;
+        let found = until("three looks", Duration::from_secs(5), async || {
+            looks += 1;
+            (looks == 3).then_some(looks)
+        });
+        assert_eq!(found.await.unwrap(), 3);
+        let missed = until_true("the moon", Duration::from_millis(1), || false).await;
+        assert!(missed.unwrap_err().to_string().contains("the moon"));
+    }
+}
