@@ -1,1 +1,31 @@
+//! Links, addresses and routes of a network namespace, and the namespaces themselves.
+//!
+//! The only crate of the workspace that speaks rtnetlink (neli's messages over nix's sockets) and enters network
+//! namespaces. [`Socket`] asks and changes, [`Dumper`] asks without blocking a runtime, [`Monitor`] listens, [`Netns`]
+//! holds a namespace. What the answers mean for a pod or a claim is left to the daemons.
+#![deny(missing_docs)]
 
+mod address;
+mod dump;
+mod error;
+mod link;
+mod message;
+mod monitor;
+mod netns;
+mod request;
+mod route;
+mod socket;
+pub mod testing;
+mod transport;
+
+pub use address::{Address, protocol};
+pub use dump::{Dump, Dumper};
+pub use error::{BuildError, Malformed, MonitorError, OpenSocketError, RequestError};
+pub use link::{
+    Link, LinkChange, LinkFlags, LinkKind, MacvlanMode, NewLink, OperState, ParentDevice,
+};
+pub use monitor::{Event, Group, Monitor};
+pub use netns::{EnterNetnsError, Netns, NetnsId, OpenNetnsError};
+pub use nix::errno::Errno;
+pub use route::RouteEntry;
+pub use socket::Socket;

@@ -27,6 +27,8 @@ pub enum Code {
     Unknown,
     /// The request cannot be read.
     InvalidArgument,
+    /// The answer was due before the work was done.
+    DeadlineExceeded,
     /// More than we take.
     ResourceExhausted,
     /// We do not serve this method. Runtimes then fall back to `StateChange`.
@@ -41,6 +43,7 @@ impl Code {
         match self {
             Self::Unknown => 2,
             Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
             Self::ResourceExhausted => 8,
             Self::Unimplemented => 12,
             Self::Internal => 13,
