@@ -1,0 +1,109 @@
+//! What is done to an interface once it is in the pod: one file a thing, in the order of [`all`].
+//!
+//! A new thing is a file with a [`Configurator`] and a line in [`all`]. Nothing here knows of undo, because the way
+//! home is the undo: a link loses addresses, routes and up by moving, and what travels with it (name, MTU, alias) is
+//! put back from its snapshot.
+
+mod addresses;
+mod mark;
+mod mtu;
+mod name;
+mod routes;
+mod up;
+
+use ipnet::IpNet;
+use network_driver_common::model::{
+    Attachment, ClaimUid, DriverName, IfName, SnapshotAddress, SnapshotRoute,
+};
+use network_driver_netlink::{Link, RequestError, Socket};
+
+/// One thing that is done to an interface in a pod.
+///
+/// # Guarantees
+/// Called for every interface of the pod before the next configurator is called for any. `apply` of what is already so
+/// succeeds. The socket speaks in the pod's namespace and has the deadline of the attach.
+///
+/// ```ignore
+/// struct Promiscuous;
+/// impl Configurator for Promiscuous {
+///     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> { … }
+///     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {
+///         (!seen.link.flags.promiscuous()).then(|| "is not promiscuous".to_owned())
+///     }
+/// }
+/// ```
+pub(crate) trait Configurator: Send + Sync {
+    /// Does it.
+    ///
+    /// # Errors
+    /// The first request that the kernel refuses.
+    fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError>;
+
+    /// What is not as it was wanted, as a phrase that follows the interface's name.
+    fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String>;
+}
+
+/// All of them, in order. The mark comes first: from then on the link says itself whose it is. Up comes after the
+/// addresses, so that nothing is sent under a wrong one, and before the routes, which need it.
+pub(crate) fn all() -> Vec<Box<dyn Configurator>> {
+    vec![
+        Box::new(mark::SetMark),
+        Box::new(name::Rename),
+        Box::new(mtu::SetMtu),
+        Box::new(addresses::AddAddresses),
+        Box::new(up::SetUp),
+        Box::new(routes::AddRoutes),
+    ]
+}
+
+/// An interface that was moved into a pod.
+#[derive(Debug)]
+pub(crate) struct Interface<'a> {
+    /// Name of the driver, for the mark.
+    pub(crate) driver: &'a DriverName,
+    /// The claim that holds it.
+    pub(crate) claim: &'a ClaimUid,
+    /// What is wanted.
+    pub(crate) attachment: &'a Attachment,
+    /// Its name at home.
+    pub(crate) home_name: &'a IfName,
+    /// Name that it is to have.
+    pub(crate) name: &'a IfName,
+    /// The link as it arrived.
+    pub(crate) link: Link,
+}
+
+/// An interface as it was read back.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The link.
+    pub(crate) link: Link,
+    /// Its addresses, but for those the kernel makes.
+    pub(crate) addresses: Vec<SnapshotAddress>,
+    /// Routes over it.
+    pub(crate) routes: Vec<SnapshotRoute>,
+}
+
+impl Seen {
+    /// Addresses with their prefix.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.addresses.iter().map(|address| address.address)
+    }
+}
+
+/// A request for an interface in a pod that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}")]
+pub struct ConfigureError {
+    step: String,
+    #[source]
+    source: RequestError,
+}
+
+impl ConfigureError {
+    /// A step, as a verb with its object, that failed.
+    fn new(step: impl Into<String>) -> impl FnOnce(RequestError) -> Self {
+        let step = step.into();
+        move |source| Self { step, source }
+    }
+}

@@ -1,0 +1,34 @@
+//! The alias that says whose the link is.
+
+use network_driver_netlink::{LinkChange, Socket};
+
+use super::{ConfigureError, Configurator, Interface, Seen};
+use crate::links::mark::Mark;
+
+/// Writes our mark.
+pub(super) struct SetMark;
+
+impl Configurator for SetMark {
+    fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> {
+        let change = LinkChange {
+            alias: Some(alias(interface)),
+            ..LinkChange::default()
+        };
+        socket
+            .change_link(interface.link.index, &change)
+            .map_err(ConfigureError::new("write the driver's mark"))
+    }
+
+    fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {
+        (seen.link.alias != alias(interface)).then(|| "does not carry the driver's mark".to_owned())
+    }
+}
+
+fn alias(interface: &Interface<'_>) -> Vec<u8> {
+    let mark = Mark {
+        claim: interface.claim.clone(),
+        device: interface.attachment.device.name.clone(),
+        home_name: interface.home_name.clone(),
+    };
+    mark.to_alias(interface.driver)
+}

@@ -1,0 +1,75 @@
+//! The home namespace as it is now, read once for all devices of an operation.
+//!
+//! One link dump is one visit to the kernel's lock; addresses and routes, asked per family, need none.
+
+use std::collections::BTreeMap;
+
+use network_driver_common::model::{Protected, Snapshot};
+use network_driver_netlink::{
+    Address, Link, RequestError, RouteEntry, Socket, UplinkReason, protected_links,
+};
+
+use super::snapshot;
+
+/// What was read of the home namespace.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: Vec<RouteEntry>,
+    uplinks: BTreeMap<u32, UplinkReason>,
+}
+
+impl Home {
+    /// Reads it all.
+    ///
+    /// # Errors
+    /// Any request that fails: without all facts nothing may be called free of the node's traffic.
+    pub(crate) fn read(socket: &mut Socket, protected: &Protected) -> Result<Self, RequestError> {
+        let links = socket.links()?;
+        let addresses = socket.addresses(None)?;
+        let routes = socket.routes()?;
+        let mut routed = Vec::new();
+        for destination in &protected.destinations {
+            let out = socket.route_to(*destination)?;
+            routed.extend(out.map(|index| (*destination, index)));
+        }
+        let uplinks = protected_links(
+            links.iter(),
+            &routes,
+            addresses.iter(),
+            protected,
+            &routed,
+        );
+        Ok(Self {
+            links,
+            addresses,
+            routes,
+            uplinks,
+        })
+    }
+
+    /// Why a link must not be touched, if it must not.
+    pub(crate) fn uplink(&self, link: &Link) -> Option<&UplinkReason> {
+        self.uplinks.get(&link.index)
+    }
+
+    /// A route with several next hops of which one is this link: it would be lost, for a snapshot cannot hold it.
+    pub(crate) fn multipath(&self, link: &Link) -> Option<&RouteEntry> {
+        self.routes
+            .iter()
+            .find(|route| route.next_hops.contains(&link.index))
+    }
+
+    /// The name of the link that this one is a port of.
+    pub(crate) fn master(&self, link: &Link) -> Option<String> {
+        let master = link.master?;
+        let found = self.links.iter().find(|other| other.index == master);
+        Some(found.map_or_else(|| format!("link {master}"), |other| other.name.to_string()))
+    }
+
+    /// What the link looks like.
+    pub(crate) fn snapshot(&self, link: &Link) -> Snapshot {
+        snapshot::take(link, &self.addresses, &self.routes)
+    }
+}
