@@ -20,9 +20,10 @@ mod refresh;
 mod turn;
 mod unprepare;
 
-pub use fault::{PrepareError, UnprepareError};
-pub use parse::{AllocatedClaim, ParseClaimError};
-pub use prepare::Prepared;
-pub use reader::{ClaimReader, ReadClaimError};
-pub use refresh::{Refresher, refresh};
-pub use turn::Turns;
+pub(crate) use fault::{PrepareError, UnprepareError, sentence};
+pub(crate) use parse::{AllocatedClaim, ParseClaimError};
+pub(crate) use prepare::{Prepared, PreparedDevice};
+pub(crate) use reader::{ClaimReader, ReadClaimError};
+pub(crate) use refresh::{Refresher, refresh};
+pub(crate) use turn::Turns;
+pub(crate) use unprepare::quarantined;

@@ -1,1 +1,32 @@
+//! dra-plugin: the kubelet's DRA plugin. It decides what a claim is to have, keeps that for good before the kubelet is
+//! answered, and tells nri-hook, which alone touches links. It has no netlink.
+//!
+//! ```text
+//!  kubelet ──► kubelet ──► claim ──► hook ◄── server ◄── nri-hook (Claims session)
+//!                            │         ▲        │
+//!              API server ◄──┤       store      └► report ──► status, events ──► API server
+//!                            └► inventory ──► discovery (Inventory session)
+//! ```
+#![deny(missing_docs)]
 
+mod args;
+mod claim;
+mod command;
+mod driver;
+mod events;
+#[cfg(test)]
+mod fixture;
+mod hook;
+mod inventory;
+mod kubelet;
+mod metrics;
+mod queue;
+mod reason;
+mod report;
+mod run;
+mod server;
+mod status;
+mod store;
+
+pub use args::{Args, Command, DaemonArgs, Output};
+pub use run::run;

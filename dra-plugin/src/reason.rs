@@ -2,7 +2,7 @@
 
 /// Why something happened, or what did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// A claim is prepared.
     ClaimPrepared,
     /// A claim is unprepared and its devices are home.
@@ -43,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::ClaimPrepared,
         Self::ClaimUnprepared,
         Self::ClaimPrepareFailed,
@@ -65,7 +65,7 @@ impl Reason {
     ];
 
     /// The reasons that a failed Prepare can have.
-    pub const PREPARE: [Self; 6] = [
+    pub(crate) const PREPARE: [Self; 6] = [
         Self::ClaimPrepareFailed,
         Self::InvalidConfiguration,
         Self::DeviceNotFound,
@@ -75,10 +75,10 @@ impl Reason {
     ];
 
     /// The reasons that a failed Unprepare can have.
-    pub const UNPREPARE: [Self; 2] = [Self::ClaimUnprepareFailed, Self::NriNotConnected];
+    pub(crate) const UNPREPARE: [Self; 2] = [Self::ClaimUnprepareFailed, Self::NriNotConnected];
 
     /// As events and conditions write it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ClaimPrepared => "ClaimPrepared",
             Self::ClaimUnprepared => "ClaimUnprepared",
@@ -102,14 +102,14 @@ impl Reason {
     }
 
     /// The reason that the hook wrote, if it is of this list.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|reason| reason.as_str() == text)
     }
 
     /// As metric labels write it: `device_not_found`.
-    pub fn label(self) -> String {
+    pub(crate) fn label(self) -> String {
         let mut label = String::new();
         let mut after_lower = false;
         for c in self.as_str().replace("NRI", "Nri").chars() {

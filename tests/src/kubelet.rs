@@ -111,7 +111,8 @@ impl Kubelet {
     pub fn start(root: &Path, knows: &'static [DraVersion]) -> anyhow::Result<Self> {
         let registry = root.join("plugins_registry");
         for dir in [&registry, &root.join("plugins")] {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let state = Arc::new(Mutex::new(State::default()));
         let watcher = tokio::spawn(register::watch(registry, knows, Arc::clone(&state)));
@@ -183,7 +184,8 @@ impl Plugin {
     async fn prepare(&self, claims: &[ClaimName]) -> anyhow::Result<Prepared> {
         let answer = match self.version {
             DraVersion::V1 => {
-                let mut client = dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
+                let mut client =
+                    dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
                 let request = with_deadline(dra_v1::NodePrepareResourcesRequest {
                     claims: claims.iter().map(Into::into).collect(),
                 });
@@ -208,7 +210,8 @@ impl Plugin {
     ) -> anyhow::Result<BTreeMap<String, Result<(), String>>> {
         let errors: BTreeMap<String, String> = match self.version {
             DraVersion::V1 => {
-                let mut client = dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
+                let mut client =
+                    dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
                 let request = with_deadline(dra_v1::NodeUnprepareResourcesRequest {
                     claims: claims.iter().map(Into::into).collect(),
                 });
@@ -279,10 +282,11 @@ fn from_v1beta1(
         cdi_device_ids: device.cdi_device_ids,
         share_id: None,
     };
-    let entry = |entry: dra_v1beta1::NodePrepareResourceResponse| dra_v1::NodePrepareResourceResponse {
-        devices: entry.devices.into_iter().map(device).collect(),
-        error: entry.error,
-    };
+    let entry =
+        |entry: dra_v1beta1::NodePrepareResourceResponse| dra_v1::NodePrepareResourceResponse {
+            devices: entry.devices.into_iter().map(device).collect(),
+            error: entry.error,
+        };
     let claims = answer.claims.into_iter();
     dra_v1::NodePrepareResourcesResponse {
         claims: claims.map(|(uid, e)| (uid, entry(e))).collect(),

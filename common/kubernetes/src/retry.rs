@@ -25,8 +25,12 @@ mod tests {
     fn the_servers_wish_is_found_where_there_is_one() {
         let error = |seconds| {
             let details = StatusDetails {
+                name: String::new(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes: Vec::new(),
                 retry_after_seconds: seconds,
-                ..StatusDetails::default()
             };
             let status = Status::failure("busy", "TooManyRequests").with_details(details);
             kube::Error::Api(Box::new(status))

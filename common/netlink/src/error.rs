@@ -53,14 +53,8 @@ pub enum RequestError {
         attempts: u32,
     },
     /// The request does not fit into a netlink message.
-    #[error("{request}: write the request")]
-    Build {
-        /// What was asked.
-        request: &'static str,
-        /// Why.
-        #[source]
-        source: BuildError,
-    },
+    #[error("write a netlink request")]
+    Build(#[from] BuildError),
 }
 
 impl RequestError {
@@ -104,7 +98,7 @@ pub struct Malformed(pub(crate) &'static str);
 pub struct BuildError(String);
 
 impl BuildError {
-    pub(crate) fn new(what: impl ToString) -> Self {
-        Self(what.to_string())
+    pub(crate) fn of(neli: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self(neli.into().to_string())
     }
 }

@@ -12,11 +12,14 @@ mod link;
 mod message;
 mod monitor;
 mod netns;
+#[cfg(test)]
+mod recorded;
 mod request;
 mod route;
 mod socket;
 pub mod testing;
 mod transport;
+pub mod uplink;
 
 pub use address::{Address, protocol};
 pub use dump::{Dump, Dumper};

@@ -132,16 +132,15 @@ pub(crate) fn verdict<'a>(message: &Message<'a>) -> Result<(i32, Option<&'a [u8]
     if message.flags & FLAG_ACK_ATTRIBUTES == 0 {
         return Ok((code, None));
     }
-    let code_and_request = match message.kind {
-        DONE => 4,
-        _ if message.flags & FLAG_CAPPED != 0 => HEADER.saturating_add(4),
+    let skipped = match message.kind {
+        DONE => Some(4),
+        _ if message.flags & FLAG_CAPPED != 0 => HEADER.checked_add(4),
         _ => u32_at(message.body, 4)
             .and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(usize::MAX - 8)
-            .next_multiple_of(4)
-            .saturating_add(4),
+            .and_then(|length| length.checked_next_multiple_of(4)?.checked_add(4)),
     };
-    let attributes = Attributes::new(message.body.get(code_and_request..).unwrap_or_default());
+    let rest = skipped.and_then(|skipped| message.body.get(skipped..));
+    let attributes = Attributes::new(rest.unwrap_or_default());
     let words = attributes.flatten().find(|(kind, _)| *kind == ERROR_TEXT);
     Ok((code, words.map(|(_, bytes)| until_nul(bytes))))
 }
@@ -183,4 +182,106 @@ pub(crate) fn address(family: u8, bytes: &[u8]) -> Result<IpAddr, Malformed> {
         _ => None,
     };
     address.ok_or(Malformed("an address is cut off"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recorded;
+
+    fn header(length: u32, kind: u16, flags: u16) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(7_u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes
+    }
+
+    #[test]
+    fn every_message_of_a_datagram_is_found() {
+        let bytes = recorded::bytes(recorded::LINKS);
+        let kinds: Vec<_> = Messages::new(&bytes).map(|m| m.unwrap().kind).collect();
+        assert_eq!(kinds, [16, 16, 16, 16, 16, DONE]);
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_ends_the_reading_with_an_error() {
+        for length in [0, 4, 15, 17, u32::MAX] {
+            let bytes = header(length, 16, 0);
+            let found: Vec<_> = Messages::new(&bytes).collect();
+            assert_eq!(found.len(), 1, "{length}");
+            assert!(found[0].is_err(), "{length}");
+        }
+        for attribute in [
+            &[0, 0, 1, 0][..],
+            &[3, 0, 1, 0],
+            &[9, 0, 1, 0, 0, 0, 0, 0],
+            &[1],
+        ] {
+            let found: Vec<_> = Attributes::new(attribute).collect();
+            assert_eq!(found.len(), 1, "{attribute:?}");
+            assert!(found[0].is_err(), "{attribute:?}");
+        }
+    }
+
+    #[test]
+    fn attribute_types_come_without_flags() {
+        let nested = 0x8034_u16.to_ne_bytes();
+        let bytes = [&[4, 0][..], &nested].concat();
+        let found: Vec<_> = Attributes::new(&bytes).map(Result::unwrap).collect();
+        assert_eq!(found, [(52, &[][..])]);
+    }
+
+    #[test]
+    fn strings_end_at_the_first_nul_if_there_is_one() {
+        for (bytes, want) in [
+            (&b"ab\0c"[..], &b"ab"[..]),
+            (b"ab", b"ab"),
+            (b"", b""),
+            (b"\0", b""),
+        ] {
+            assert_eq!(until_nul(bytes), want);
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_kernel_are_found_behind_any_form_of_error() {
+        let words = |request: &[u8], kind, flags| {
+            let mut body = (-17_i32).to_ne_bytes().to_vec();
+            body.extend(request);
+            body.extend([8, 0, 2, 0, 1, 1, 1, 1]); // NLMSGERR_ATTR_OFFS
+            body.extend([7, 0, 1, 0, b'n', b'o', 0, 0]);
+            let bytes = [header(0, kind, flags), body].concat();
+            let length = u32::try_from(bytes.len()).unwrap().to_ne_bytes();
+            let bytes = [&length, &bytes[4..]].concat();
+            let message = Messages::new(&bytes).next().unwrap().unwrap();
+            verdict(&message)
+                .map(|(code, words)| (code, words.map(<[u8]>::to_vec)))
+                .unwrap()
+        };
+        let whole = [header(22, 19, 0), vec![0; 8]].concat();
+        let no = Some(b"no".to_vec());
+        assert_eq!(words(&whole, ERROR, 0x200), (-17, no.clone()));
+        assert_eq!(words(&header(22, 19, 0), ERROR, 0x300), (-17, no.clone()));
+        assert_eq!(words(&[], DONE, 0x200), (-17, no));
+        assert_eq!(words(&whole, ERROR, 0), (-17, None));
+        assert_eq!(words(&header(u32::MAX, 19, 0), ERROR, 0x200), (-17, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_panic_or_go_on_for_ever(bytes in recorded::damaged()) {
+            let messages: Vec<_> = Messages::new(&bytes).flatten().collect();
+            prop_assert!(messages.len() <= bytes.len() / 16);
+            for message in messages {
+                prop_assert!(message.body.len() < bytes.len());
+                let _ = verdict(&message);
+                let attributes = Attributes::new(message.body).flatten().count();
+                prop_assert!(attributes <= message.body.len() / 4);
+            }
+        }
+    }
 }

@@ -108,7 +108,8 @@ impl Netns {
     /// A new, empty namespace; its loopback link is down. It dies with the last clone unless something else holds it.
     pub fn create() -> Result<Self, OpenNetnsError> {
         on_own_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| OpenNetnsError::Create(errno.into()))?;
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| OpenNetnsError::Create(errno.into()))?;
             Self::current()
         })
         .map_err(OpenNetnsError::Create)?

@@ -85,7 +85,11 @@ impl Transport {
         let micros = time.map_or(0, |time| time.as_micros().max(1));
         let seconds = i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX);
         let rest = i64::try_from(micros % 1_000_000).unwrap_or_default();
-        setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::new(seconds, rest))?;
+        setsockopt(
+            &self.0,
+            sockopt::ReceiveTimeout,
+            &TimeVal::new(seconds, rest),
+        )?;
         Ok(())
     }
 

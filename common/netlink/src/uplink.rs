@@ -83,14 +83,14 @@ impl fmt::Display for UplinkReason {
 
 /// The protected links of a namespace by ifindex, each with its reason.
 ///
-/// `routes` need hold the default routes only, others are skipped; `routed` are pairs of a destination and the link
+/// `routes` need hold the default routes only, others are skipped; `looked_up` are pairs of a destination and the link
 /// that the kernel would use to reach it (`Socket::route_to`).
 pub fn protected_links<'a>(
     links: impl Iterator<Item = &'a Link> + Clone,
     routes: &[RouteEntry],
     addresses: impl Iterator<Item = &'a Address>,
     protected: &Protected,
-    routed: &[(IpAddr, u32)],
+    looked_up: &[(IpAddr, u32)],
 ) -> BTreeMap<u32, UplinkReason> {
     let mut seeds: BTreeMap<u32, UplinkReason> = BTreeMap::new();
     let mut seed = |index: u32, reason: UplinkReason| {
@@ -99,7 +99,9 @@ pub fn protected_links<'a>(
     for route in routes.iter().filter(|route| is_default(route)) {
         let hops = route.index.iter().chain(&route.next_hops);
         if hops.clone().next().is_none() && route.route.kind == RTN_UNICAST {
-            return links.map(|l| (l.index, UplinkReason::UnknownRoute)).collect();
+            return links
+                .map(|l| (l.index, UplinkReason::UnknownRoute))
+                .collect();
         }
         hops.for_each(|index| seed(*index, UplinkReason::DefaultRoute));
     }
@@ -109,7 +111,7 @@ pub fn protected_links<'a>(
             seed(address.index, UplinkReason::Address(ip));
         }
     }
-    for (destination, index) in routed {
+    for (destination, index) in looked_up {
         seed(*index, UplinkReason::RouteTo(*destination));
     }
     for link in links.clone() {
@@ -133,8 +135,14 @@ fn close<'a>(
     let mut joins: BTreeMap<u32, Vec<(u32, Relation)>> = BTreeMap::new();
     let mut join = |below: u32, above: u32| {
         if below != above {
-            joins.entry(below).or_default().push((above, Relation::Above));
-            joins.entry(above).or_default().push((below, Relation::Below));
+            joins
+                .entry(below)
+                .or_default()
+                .push((above, Relation::Above));
+            joins
+                .entry(above)
+                .or_default()
+                .push((below, Relation::Below));
         }
     };
     for link in links {

@@ -13,7 +13,7 @@ use crate::store::BookError;
 
 /// Why a claim was not prepared.
 #[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
+pub(crate) enum PrepareError {
     /// The kubelet's request.
     #[error("the kubelet asked for a claim with an impossible UID")]
     InvalidUid(#[source] network_driver_common::model::InvalidId),
@@ -24,7 +24,7 @@ pub enum PrepareError {
     #[error(transparent)]
     Claim(#[from] ParseClaimError),
     /// The user's parameters.
-    #[error("invalid configuration: {0}")]
+    #[error("invalid configuration")]
     Parameters(#[from] InvalidParameters),
     /// Access for watching only.
     #[error(
@@ -80,20 +80,9 @@ pub enum PrepareError {
         /// A device that is prepared.
         prepared: DeviceName,
     },
-    /// The hook.
+    /// The hook is away, or said no.
     #[error(transparent)]
     Hook(#[from] OrderError),
-    /// The hook said no.
-    #[error("{message}")]
-    Refused {
-        /// Its reason.
-        reason: Reason,
-        /// Its sentence.
-        message: String,
-    },
-    /// The hook answered something else than what was asked.
-    #[error("the hook's answer makes no sense: {0}")]
-    Answer(String),
     /// The database.
     #[error("keep the record of the claim")]
     Store(#[source] BookError),
@@ -110,7 +99,7 @@ pub enum PrepareError {
 
 impl PrepareError {
     /// The reason as events and metrics say it.
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Parameters(_) => Reason::InvalidConfiguration,
             Self::DeviceNotFound { .. } | Self::OtherPool { .. } => Reason::DeviceNotFound,
@@ -118,7 +107,9 @@ impl PrepareError {
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected
             }
-            Self::Refused { reason, .. } => *reason,
+            Self::Hook(OrderError::Refused { reason, .. }) => {
+                reason.unwrap_or(Reason::ClaimPrepareFailed)
+            }
             Self::InvalidUid(_)
             | Self::Read(_)
             | Self::Claim(_)
@@ -127,7 +118,6 @@ impl PrepareError {
             | Self::NoInventory { .. }
             | Self::AllocationChanged { .. }
             | Self::Hook(_)
-            | Self::Answer(_)
             | Self::Store(_)
             | Self::Cancelled
             | Self::Deadline(_)
@@ -138,19 +128,10 @@ impl PrepareError {
 
 /// Why a claim was not unprepared. The kubelet tries again until it is.
 #[derive(Debug, thiserror::Error)]
-pub enum UnprepareError {
-    /// The hook.
+pub(crate) enum UnprepareError {
+    /// The hook is away, or said no.
     #[error(transparent)]
     Hook(#[from] OrderError),
-    /// The hook could not bring the devices home.
-    #[error("{message}")]
-    Refused {
-        /// Its sentence.
-        message: String,
-    },
-    /// The hook answered something else than what was asked.
-    #[error("the hook's answer makes no sense: {0}")]
-    Answer(String),
     /// The database.
     #[error("remove the record of the claim")]
     Store(#[source] BookError),
@@ -164,14 +145,12 @@ pub enum UnprepareError {
 
 impl UnprepareError {
     /// The reason as events and metrics say it.
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected
             }
             Self::Hook(_)
-            | Self::Refused { .. }
-            | Self::Answer(_)
             | Self::Store(_)
             | Self::Deadline(_)
             | Self::Panicked => Reason::ClaimUnprepareFailed,
@@ -180,7 +159,7 @@ impl UnprepareError {
 }
 
 /// An error with its causes in one line, as the kubelet shows it.
-pub fn sentence(error: &dyn std::error::Error) -> String {
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

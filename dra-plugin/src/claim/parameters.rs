@@ -24,9 +24,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Version of the parameters, after the driver's name.
-pub const VERSION: &str = "v1alpha1";
+pub(super) const VERSION: &str = "v1alpha1";
 /// Kind of the parameters.
-pub const KIND: &str = "NetworkConfig";
+pub(super) const KIND: &str = "NetworkConfig";
 /// Longest parameters in bytes (`OpaqueParametersMaxLength`).
 const MAX_BYTES: usize = 10 * 1024;
 /// Most addresses of an interface: as many as `status.devices[].networkData.ips` takes.
@@ -38,7 +38,7 @@ const RESERVED_NAMES: [&str; 3] = ["lo", "all", "default"];
 
 /// One fault of the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Path of the field, e.g. `routes[1].gateway`.
     pub path: String,
     /// What is wrong with it.
@@ -62,7 +62,7 @@ impl fmt::Display for Fault {
 
 /// All faults of a claim's parameters; printed in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct InvalidParameters(pub Vec<Fault>);
+pub(crate) struct InvalidParameters(pub Vec<Fault>);
 
 impl fmt::Display for InvalidParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +76,7 @@ impl fmt::Display for InvalidParameters {
 
 /// What one configuration sets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PartialConfig {
+pub(super) struct PartialConfig {
     name: Option<IfName>,
     mtu: Option<Mtu>,
     addresses: Option<Vec<IpNet>>,
@@ -88,7 +88,7 @@ impl PartialConfig {
     ///
     /// # Errors
     /// All faults; the first only where the text has not the right form.
-    pub fn parse(parameters: &Value, driver: &DriverName) -> Result<Self, InvalidParameters> {
+    pub(super) fn parse(parameters: &Value, driver: &DriverName) -> Result<Self, InvalidParameters> {
         let form = form(parameters, driver).map_err(|fault| InvalidParameters(vec![fault]))?;
         let mut faults = Vec::new();
         let interface = form.interface.unwrap_or_default();
@@ -112,7 +112,7 @@ impl PartialConfig {
     }
 
     /// Puts the fields that this configuration sets into `config`.
-    pub fn apply_to(&self, config: &mut InterfaceConfig) {
+    pub(super) fn apply_to(&self, config: &mut InterfaceConfig) {
         let Self {
             name,
             mtu,

@@ -17,7 +17,7 @@ const MAX_CONFIGS: usize = 64;
 
 /// What of a claim matters to this driver.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AllocatedClaim {
+pub(crate) struct AllocatedClaim {
     /// Which claim.
     pub claim: ClaimRef,
     /// Our devices, in the order of the allocation.
@@ -30,7 +30,7 @@ pub struct AllocatedClaim {
 
 /// One result of the allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllocatedDevice {
+pub(crate) struct AllocatedDevice {
     /// `request`, or `request/subrequest`.
     pub request: String,
     /// Pool of the device.
@@ -43,7 +43,7 @@ pub struct AllocatedDevice {
 
 impl AllocatedDevice {
     /// The request without its subrequest, as containers name it.
-    pub fn base_request(&self) -> &str {
+    pub(crate) fn base_request(&self) -> &str {
         base_request(&self.request)
     }
 }
@@ -54,7 +54,7 @@ fn base_request(request: &str) -> &str {
 
 /// Parameters for this driver.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OpaqueConfig {
+pub(crate) struct OpaqueConfig {
     /// Index in `status.allocation.devices.config`.
     pub index: usize,
     /// Requests it applies to; none means all.
@@ -66,7 +66,7 @@ pub struct OpaqueConfig {
 impl OpaqueConfig {
     /// Whether it applies to a device: its `requests` are empty or name the device's request, with or without the
     /// subrequest.
-    pub fn applies_to(&self, device: &AllocatedDevice) -> bool {
+    pub(crate) fn applies_to(&self, device: &AllocatedDevice) -> bool {
         self.requests.is_empty()
             || self
                 .requests
@@ -77,7 +77,7 @@ impl OpaqueConfig {
 
 /// Why a claim cannot be prepared as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ParseClaimError {
+pub(crate) enum ParseClaimError {
     /// The object does not have the form of a claim.
     #[error("the ResourceClaim cannot be read: {0}")]
     Malformed(String),
@@ -185,7 +185,7 @@ impl AllocatedClaim {
     ///
     /// # Errors
     /// Another UID, no allocation, or devices of ours that no pod may use.
-    pub fn parse(
+    pub(crate) fn parse(
         asked: &ClaimRef,
         object: &Value,
         driver: &DriverName,

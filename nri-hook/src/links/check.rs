@@ -2,7 +2,7 @@
 //! back as it was, and fits what the user wants of it. Asked when a claim is prepared and again before its attach.
 
 use ipnet::IpNet;
-use network_driver_common::model::{Attachment, DriverName, IfName, Record, Route};
+use network_driver_common::model::{Attachment, DriverName, IfName, Mtu, Record, Route};
 use network_driver_netlink::Link;
 use network_driver_proto::bus::RefusalClass;
 
@@ -17,14 +17,14 @@ const IPV6_MIN_MTU: u32 = 1280;
 /// A claim that cannot be served, and whose fault that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What the caller may do about it.
-    pub class: RefusalClass,
+    pub(crate) class: RefusalClass,
     /// `DeviceNotFound`, `DeviceInUse`, `DeviceProtected`, `DeviceNotMovable`, `InvalidConfiguration`,
     /// `InterfaceNameConflict` or `KernelRequestFailed`.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// A sentence for people that names the device and the cause.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Refusal {
@@ -142,10 +142,15 @@ fn check_restorable(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> 
 }
 
 /// The link can be what the user wants.
-fn check_config(attachment: &Attachment, link: &Link, who: &str) -> Result<(), Refusal> {
+pub(crate) fn check_config(attachment: &Attachment, link: &Link, who: &str) -> Result<(), Refusal> {
     let config = &attachment.config;
-    let invalid = |why: String| Err(Refusal::user("InvalidConfiguration", format!("{who}: {why}")));
-    let mtu = config.mtu.map_or(link.mtu, |mtu| mtu.get());
+    let invalid = |why: String| {
+        Err(Refusal::user(
+            "InvalidConfiguration",
+            format!("{who}: {why}"),
+        ))
+    };
+    let mtu = config.mtu.map_or(link.mtu, Mtu::get);
     let (least, most) = (link.min_mtu.unwrap_or(0), link.max_mtu.unwrap_or(0));
     if config.mtu.is_some() && (mtu < least || (most > 0 && mtu > most)) {
         return invalid(format!("MTU {mtu} is not within {least} to {most}"));
@@ -161,7 +166,9 @@ fn check_config(attachment: &Attachment, link: &Link, who: &str) -> Result<(), R
     if let Some(name) = &config.name
         && name.as_bytes().contains(&b'%')
     {
-        return invalid(format!("interface name {name} contains '%', a pattern to the kernel"));
+        return invalid(format!(
+            "interface name {name} contains '%', a pattern to the kernel"
+        ));
     }
     match config.routes.iter().find(|route| mixes_families(route)) {
         Some(Route { destination, .. }) => invalid(format!(

@@ -15,7 +15,9 @@ use ipnet::IpNet;
 use network_driver_common::model::{
     Attachment, ClaimUid, DriverName, IfName, SnapshotAddress, SnapshotRoute,
 };
-use network_driver_netlink::{Link, RequestError, Socket};
+use network_driver_netlink::{Address, Link, RequestError, RouteEntry, Socket};
+
+use super::snapshot;
 
 /// One thing that is done to an interface in a pod.
 ///
@@ -23,7 +25,7 @@ use network_driver_netlink::{Link, RequestError, Socket};
 /// Called for every interface of the pod before the next configurator is called for any. `apply` of what is already so
 /// succeeds. The socket speaks in the pod's namespace and has the deadline of the attach.
 ///
-/// ```ignore
+/// ```text
 /// struct Promiscuous;
 /// impl Configurator for Promiscuous {
 ///     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> { … }
@@ -80,11 +82,27 @@ pub(crate) struct Seen {
     pub(crate) link: Link,
     /// Its addresses, but for those the kernel makes.
     pub(crate) addresses: Vec<SnapshotAddress>,
-    /// Routes over it.
+    /// Routes over it that someone set.
     pub(crate) routes: Vec<SnapshotRoute>,
+    /// Routes of the pod over other links.
+    pub(crate) other_routes: Vec<SnapshotRoute>,
 }
 
 impl Seen {
+    /// What was read of the pod, as far as it is about the link.
+    pub(crate) fn new(link: Link, addresses: &[Address], routes: &[RouteEntry]) -> Self {
+        let snapshot = snapshot::take(&link, addresses, routes);
+        let others = routes
+            .iter()
+            .filter(|entry| entry.index != Some(link.index));
+        Self {
+            addresses: snapshot.addresses,
+            routes: snapshot.routes,
+            other_routes: others.map(|entry| entry.route.clone()).collect(),
+            link,
+        }
+    }
+
     /// Addresses with their prefix.
     pub(crate) fn networks(&self) -> impl Iterator<Item = IpNet> + '_ {
         self.addresses.iter().map(|address| address.address)
@@ -94,7 +112,7 @@ impl Seen {
 /// A request for an interface in a pod that the kernel refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}")]
-pub struct ConfigureError {
+pub(crate) struct ConfigureError {
     step: String,
     #[source]
     source: RequestError,
@@ -102,7 +120,7 @@ pub struct ConfigureError {
 
 impl ConfigureError {
     /// A step, as a verb with its object, that failed.
-    fn new(step: impl Into<String>) -> impl FnOnce(RequestError) -> Self {
+    pub(crate) fn new(step: impl Into<String>) -> impl FnOnce(RequestError) -> Self {
         let step = step.into();
         move |source| Self { step, source }
     }

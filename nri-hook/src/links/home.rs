@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use network_driver_common::model::{Protected, Snapshot};
-use network_driver_netlink::{
-    Address, Link, RequestError, RouteEntry, Socket, UplinkReason, protected_links,
-};
+use network_driver_netlink::uplink::{UplinkReason, protected_links};
+use network_driver_netlink::{Address, Link, RequestError, RouteEntry, Socket};
 
 use super::snapshot;
 
@@ -29,18 +28,12 @@ impl Home {
         let links = socket.links()?;
         let addresses = socket.addresses(None)?;
         let routes = socket.routes()?;
-        let mut routed = Vec::new();
+        let mut ways = Vec::new();
         for destination in &protected.destinations {
             let out = socket.route_to(*destination)?;
-            routed.extend(out.map(|index| (*destination, index)));
+            ways.extend(out.map(|index| (*destination, index)));
         }
-        let uplinks = protected_links(
-            links.iter(),
-            &routes,
-            addresses.iter(),
-            protected,
-            &routed,
-        );
+        let uplinks = protected_links(links.iter(), &routes, addresses.iter(), protected, &ways);
         Ok(Self {
             links,
             addresses,

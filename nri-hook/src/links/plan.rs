@@ -21,7 +21,7 @@ pub(crate) struct Names<'a> {
 
 /// A name that cannot be given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NameConflict {
+pub(crate) enum NameConflict {
     /// The pod has it.
     #[error("interface name {name} of device {device} is taken in the pod")]
     Pod {
@@ -140,15 +140,39 @@ mod tests {
             (&["net1+enp1s0", "net2+enp2s0"], &["lo"]),
         ];
         for (devices, in_pod) in ok {
-            assert_eq!(check(devices, in_pod), Ok(()), "{devices:?} into {in_pod:?}");
+            assert_eq!(
+                check(devices, in_pod),
+                Ok(()),
+                "{devices:?} into {in_pod:?}"
+            );
         }
         let refused: [(&[&str], &[&str], &str); 6] = [
-            (&["eth0"], &["lo", "eth0"], "eth0 of device d0 is taken in the pod"),
+            (
+                &["eth0"],
+                &["lo", "eth0"],
+                "eth0 of device d0 is taken in the pod",
+            ),
             (&["lo"], &["lo"], "lo of device d0 is taken in the pod"),
-            (&["a+eth0"], &["eth0"], "eth0 of device d0 is taken in the pod"),
-            (&["net1", "net1"], &[], "net1 of device d1 is taken by device d0"),
-            (&["net1", "a+net1"], &[], "net1 of device d1 is taken by device d0"),
-            (&["net1+net1"], &[], "net1 of device d0 is one of its alternative names"),
+            (
+                &["a+eth0"],
+                &["eth0"],
+                "eth0 of device d0 is taken in the pod",
+            ),
+            (
+                &["net1", "net1"],
+                &[],
+                "net1 of device d1 is taken by device d0",
+            ),
+            (
+                &["net1", "a+net1"],
+                &[],
+                "net1 of device d1 is taken by device d0",
+            ),
+            (
+                &["net1+net1"],
+                &[],
+                "net1 of device d0 is one of its alternative names",
+            ),
         ];
         for (devices, in_pod, why) in refused {
             let conflict = check(devices, in_pod).unwrap_err();

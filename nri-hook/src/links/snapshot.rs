@@ -3,24 +3,18 @@
 //! Kept is what someone set. What the kernel makes by itself comes back by itself: link-local addresses, what a
 //! router advertised, the routes that belong to an address.
 
-use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
 use network_driver_netlink::{Address, Link, RouteEntry};
 
 /// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 /// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
 const SETTABLE_ADDRESS_FLAGS: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
 
-/// `IFAPROT_KERNEL_LO`, `IFAPROT_KERNEL_RA`, `IFAPROT_KERNEL_LL` (linux/if_addr.h, kernel 5.18 and later).
-const KERNEL_ADDRESS_PROTOCOLS: std::ops::RangeInclusive<u8> = 1..=3;
-
-/// `IFA_F_TEMPORARY` and `IFA_F_STABLE_PRIVACY` of an IPv6 address: the kernel derived it from a prefix.
-const DERIVED: u32 = 0x01 | 0x800;
-
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL` and `RTPROT_RA` (linux/rtnetlink.h).
 const KERNEL_ROUTE_PROTOCOLS: [u8; 3] = [1, 2, 9];
 
 /// The state of a link at home.
-pub fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) -> Snapshot {
+pub(crate) fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) -> Snapshot {
     Snapshot {
         name: link.name.clone(),
         mtu: link.mtu,
@@ -28,31 +22,26 @@ pub fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) -> Snapsh
         up: link.flags.up(),
         alias: link.alias.clone(),
         altnames: link.altnames.clone(),
-        addresses: set_addresses(link, addresses),
+        addresses: set_addresses(link.index, &link.name, addresses),
         routes: set_routes(link.index, routes),
     }
 }
 
-/// Addresses of the link that someone set, in the kernel's order.
-pub fn set_addresses(link: &Link, addresses: &[Address]) -> Vec<SnapshotAddress> {
-    let of_link = addresses.iter().filter(|entry| entry.index == link.index);
+/// Addresses that someone set of the link with that index and name, in the kernel's order.
+pub(crate) fn set_addresses(
+    index: u32,
+    name: &IfName,
+    addresses: &[Address],
+) -> Vec<SnapshotAddress> {
+    let of_link = addresses.iter().filter(|entry| entry.index == index);
     of_link
-        .filter(|entry| !is_kernels(entry))
+        .filter(|entry| !entry.kernel_made())
         .map(|entry| {
-            let mut address = entry.address.clone();
+            let mut address = entry.clone().forget_label(name.as_bytes());
             address.flags &= SETTABLE_ADDRESS_FLAGS;
-            if address.label == link.name.as_bytes() {
-                address.label.clear();
-            }
             address
         })
         .collect()
-}
-
-fn is_kernels(entry: &Address) -> bool {
-    let is_v6 = entry.address.address.addr().is_ipv6();
-    KERNEL_ADDRESS_PROTOCOLS.contains(&entry.protocol)
-        || (is_v6 && entry.address.flags & DERIVED != 0)
 }
 
 /// Routes over the link that someone set, in the kernel's order.
@@ -65,7 +54,7 @@ fn set_routes(index: u32, routes: &[RouteEntry]) -> Vec<SnapshotRoute> {
 }
 
 /// What differs between the wanted and the present state, as sentences without the link's name. Empty when equal.
-pub fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
+pub(crate) fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
     let mut found = Vec::new();
     if wanted.name != present.name {
         found.push(format!(
@@ -118,8 +107,8 @@ fn address_differences(wanted: &[SnapshotAddress], present: &[SnapshotAddress]) 
 }
 
 /// Whether two lists hold the same addresses in the same order.
-pub fn same_addresses(these: &[SnapshotAddress], those: &[SnapshotAddress]) -> bool {
-    these.len() == those.len() && these.iter().zip(those).all(|(a, b)| same_address(a, b))
+pub(crate) fn same_addresses(wanted: &[SnapshotAddress], present: &[SnapshotAddress]) -> bool {
+    wanted.len() == present.len() && wanted.iter().zip(present).all(|(a, b)| same_address(a, b))
 }
 
 /// Whether two addresses are one. A lifetime that runs out is compared only in that it runs out.

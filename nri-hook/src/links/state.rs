@@ -24,7 +24,7 @@ pub(crate) struct State {
 
 /// A file of the directory that cannot be written, read or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// The kernel refused.
     #[error("{action} {}", path.display())]
     Io {

@@ -143,7 +143,7 @@ impl<E: PodEvents> Session<E> {
                 warn!(reason, "without the container runtime: pods cannot get devices");
                 logged = reason;
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.next_wait()).await;
             self.observer.reconnecting();
         }
     }

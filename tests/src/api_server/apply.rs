@@ -42,7 +42,8 @@ pub(super) fn apply_status(
     let mut entries = devices(claim);
     let owned_before = owned(claim, manager);
     let wanted_keys: Vec<Value> = wanted.iter().map(key).collect();
-    entries.retain(|entry| !owned_before.contains(&key(entry)) || wanted_keys.contains(&key(entry)));
+    entries
+        .retain(|entry| !owned_before.contains(&key(entry)) || wanted_keys.contains(&key(entry)));
     for entry in wanted {
         let slot = entries.iter_mut().find(|old| key(old) == key(&entry));
         match slot {
@@ -66,19 +67,29 @@ fn devices(object: &Value) -> Vec<Value> {
 /// Key of the map list: driver, pool, device and share.
 pub(super) fn key(entry: &Value) -> Value {
     let part = |field: &str| entry.get(field).cloned().unwrap_or_default();
-    json!([part("driver"), part("pool"), part("device"), part("shareID")])
+    json!([
+        part("driver"),
+        part("pool"),
+        part("device"),
+        part("shareID")
+    ])
 }
 
 fn owned(claim: &Value, manager: &str) -> Vec<Value> {
-    let list = claim.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let list = claim
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
     let of_manager = list.and_then(|l| l.iter().find(|e| e["manager"] == manager));
     let keys = of_manager.and_then(|e| e[OWNED].as_array());
     keys.cloned().unwrap_or_default()
 }
 
 fn set_owned(claim: &mut Value, manager: &str, keys: Vec<Value>) {
-    let entry = json!({"manager": manager, "operation": "Apply", "subresource": "status", OWNED: keys});
-    let list = claim.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entry =
+        json!({"manager": manager, "operation": "Apply", "subresource": "status", OWNED: keys});
+    let list = claim
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
     let mut list = list.cloned().unwrap_or_default();
     list.retain(|e| e["manager"] != manager);
     list.push(entry);

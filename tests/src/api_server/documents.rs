@@ -58,7 +58,9 @@ fn group(name: &str, served: &[ResourceVersion]) -> Value {
 }
 
 fn resources(group: &str, version: &str) -> Value {
-    let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
+    let verbs = [
+        "create", "delete", "get", "list", "patch", "update", "watch",
+    ];
     let entry = |kind: Kind, name: String| {
         json!({
             "name": name,

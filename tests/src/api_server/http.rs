@@ -41,7 +41,7 @@ async fn handle(
     if state.faults.down {
         return refuse(Refusal(503, "ServiceUnavailable", "down".into()));
     }
-    if let (Method::GET, Some(document)) = (&method, documents::document(uri.path(), &state.served)) {
+    if let Some(document) = documents::document(uri.path(), &state.served) {
         return json_body(200, &document);
     }
     let Some(target) = Target::parse(uri.path()) else {
@@ -50,7 +50,12 @@ async fn handle(
     if !documents::versions(target.kind.group(), &state.served).contains(&target.version.as_str()) {
         return refuse(not_found(uri.path()));
     }
-    let request = Request { target, parameters, headers, body };
+    let request = Request {
+        target,
+        parameters,
+        headers,
+        body,
+    };
     let verb = request.verb(&method);
     let counted = format!("{verb} {}", request.target.resource());
     let count = state.requests.entry(counted.clone()).or_default();
@@ -59,7 +64,11 @@ async fn handle(
         return fail(fault);
     }
     if request.body.len() > MAX_BODY {
-        return refuse(Refusal(413, "RequestEntityTooLarge", "request is too large".into()));
+        return refuse(Refusal(
+            413,
+            "RequestEntityTooLarge",
+            "request is too large".into(),
+        ));
     }
     let answer = match verb {
         "get" => request.get(&state),
@@ -83,7 +92,10 @@ struct Request {
 
 impl Request {
     fn verb(&self, method: &Method) -> &'static str {
-        let watching = self.parameters.get("watch").is_some_and(|v| v == "true" || v == "1");
+        let watching = self
+            .parameters
+            .get("watch")
+            .is_some_and(|v| v == "true" || v == "1");
         match (method.as_str(), &self.target.name) {
             ("GET", Some(_)) => "get",
             ("GET", None) if watching => "watch",
@@ -115,7 +127,11 @@ impl Request {
     fn show(&self, mut object: Value) -> Value {
         let group = self.target.kind.group();
         let version = &self.target.version;
-        object["apiVersion"] = if group.is_empty() { version.as_str().into() } else { format!("{group}/{version}").into() };
+        object["apiVersion"] = if group.is_empty() {
+            version.as_str().into()
+        } else {
+            format!("{group}/{version}").into()
+        };
         object["kind"] = self.target.kind.name().into();
         if self.target.kind == Kind::ResourceClaims && self.is_nested() {
             flatten_requests(&mut object);
@@ -131,20 +147,33 @@ impl Request {
 
     fn matches(&self, object: &Value) -> bool {
         let in_namespace = self.target.namespace.is_none()
-            || object.pointer("/metadata/namespace").and_then(Value::as_str) == self.target.namespace.as_deref();
-        let selector = self.parameters.get("fieldSelector").map_or("", String::as_str);
+            || object
+                .pointer("/metadata/namespace")
+                .and_then(Value::as_str)
+                == self.target.namespace.as_deref();
+        let selector = self
+            .parameters
+            .get("fieldSelector")
+            .map_or("", String::as_str);
         let terms = selector.split(',').filter_map(|term| term.split_once('='));
         let mut fits = terms.map(|(path, want)| {
             let pointer = format!("/{}", path.replace('.', "/"));
             let want = want.trim_start_matches('=');
-            object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default() == want
+            object
+                .pointer(&pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                == want
         });
         in_namespace && fits.all(|fits| fits)
     }
 
     fn list(&self, state: &State) -> Response<Body> {
         let all = state.store.list(self.target.kind).into_iter();
-        let items: Vec<Value> = all.filter(|object| self.matches(object)).map(|o| self.show(o)).collect();
+        let items: Vec<Value> = all
+            .filter(|object| self.matches(object))
+            .map(|o| self.show(o))
+            .collect();
         let group = self.target.kind.group();
         let version = &self.target.version;
         let list = json!({
@@ -157,12 +186,19 @@ impl Request {
     }
 
     fn watch(self, state: &mut State) -> Response<Body> {
-        let after = self.parameters.get("resourceVersion").and_then(|v| v.parse().ok());
+        let after = self
+            .parameters
+            .get("resourceVersion")
+            .and_then(|v| v.parse().ok());
         let after = after.unwrap_or_else(|| state.store.version());
         let changes = UnboundedReceiverStream::new(state.store.watch(self.target.kind, after));
         let lines = changes.filter_map(move |change: Change| {
             let wanted = change.what == "ERROR" || self.matches(&change.object);
-            let object = if change.what == "ERROR" { change.object } else { self.show(change.object) };
+            let object = if change.what == "ERROR" {
+                change.object
+            } else {
+                self.show(change.object)
+            };
             let line = format!("{}\n", json!({"type": change.what, "object": object}));
             futures::future::ready(wanted.then(|| Ok::<_, Infallible>(Bytes::from(line))))
         });
@@ -170,7 +206,8 @@ impl Request {
     }
 
     fn json(&self) -> Result<Value, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| Refusal(400, "BadRequest", error.to_string()))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Refusal(400, "BadRequest", error.to_string()))
     }
 
     fn create(&self, state: &mut State) -> Answer {
@@ -179,20 +216,37 @@ impl Request {
             metadata(&mut object).insert("namespace".into(), namespace.as_str().into());
         }
         let meta = metadata(&mut object);
-        if meta.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
-            let prefix = meta.get("generateName").and_then(Value::as_str).unwrap_or_default();
+        if meta
+            .get("name")
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty)
+        {
+            let prefix = meta
+                .get("generateName")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let unique = new_uid();
-            let suffix = unique.get(unique.len().saturating_sub(5)..).unwrap_or_default();
+            let suffix = unique
+                .get(unique.len().saturating_sub(5)..)
+                .unwrap_or_default();
             let name = format!("{prefix}{suffix}");
             meta.insert("name".into(), name.into());
         }
-        let name = meta.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let name = meta
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if !check::is_subdomain(&name) {
             return Err(invalid(format!("metadata.name: Invalid value: {name:?}")));
         }
         let key = ObjectKey::new(self.target.kind, self.target.namespace.as_deref(), &name);
         if state.store.read(&key).is_some() {
-            return Err(Refusal(409, "AlreadyExists", format!("{name} already exists")));
+            return Err(Refusal(
+                409,
+                "AlreadyExists",
+                format!("{name} already exists"),
+            ));
         }
         let stored = self.store(state, object, None)?;
         Ok(json_body(201, &self.show(stored)))
@@ -200,10 +254,26 @@ impl Request {
 
     fn update(&self, state: &mut State) -> Answer {
         let mut new = self.json()?;
-        let old = state.store.read(&self.key()).cloned().ok_or_else(|| self.absent())?;
-        let asked = new.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-        if asked.is_some_and(|v| !v.is_empty() && old.pointer("/metadata/resourceVersion").and_then(Value::as_str) != Some(v)) {
-            return Err(Refusal(409, "Conflict", "the object has been modified".into()));
+        let old = state
+            .store
+            .read(&self.key())
+            .cloned()
+            .ok_or_else(|| self.absent())?;
+        let asked = new
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str);
+        if asked.is_some_and(|v| {
+            !v.is_empty()
+                && old
+                    .pointer("/metadata/resourceVersion")
+                    .and_then(Value::as_str)
+                    != Some(v)
+        }) {
+            return Err(Refusal(
+                409,
+                "Conflict",
+                "the object has been modified".into(),
+            ));
         }
         if self.target.subresource.as_deref() == Some("status") {
             let mut object = old.clone();
@@ -216,7 +286,11 @@ impl Request {
 
     fn patch(&self, state: &mut State) -> Answer {
         let patch = self.json()?;
-        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let old = state.store.read(&self.key()).cloned();
         let mut new = match &old {
             Some(old) => old.clone(),
@@ -226,14 +300,25 @@ impl Request {
         let uid = patch.pointer("/metadata/uid").and_then(Value::as_str);
         let present = new.pointer("/metadata/uid").and_then(Value::as_str);
         if uid.is_some() && present.is_some() && uid != present {
-            return Err(Refusal(409, "Conflict", format!("Precondition failed: UID in precondition: {uid:?}")));
+            return Err(Refusal(
+                409,
+                "Conflict",
+                format!("Precondition failed: UID in precondition: {uid:?}"),
+            ));
         }
         if kind.contains("apply") {
             let manager = self.parameters.get("fieldManager");
-            let manager = manager.ok_or_else(|| Refusal(400, "BadRequest", "fieldManager is required for apply patch".into()))?;
+            let manager = manager.ok_or_else(|| {
+                Refusal(
+                    400,
+                    "BadRequest",
+                    "fieldManager is required for apply patch".into(),
+                )
+            })?;
             let force = self.parameters.get("force").is_some_and(|v| v == "true");
             if self.target.subresource.as_deref() == Some("status") {
-                apply::apply_status(&mut new, &patch, manager, force).map_err(|fault| Refusal(409, "Conflict", fault))?;
+                apply::apply_status(&mut new, &patch, manager, force)
+                    .map_err(|fault| Refusal(409, "Conflict", fault))?;
             } else {
                 // One manager at a time is enough for slices and events.
                 apply::merge(&mut new, &patch);
@@ -247,7 +332,12 @@ impl Request {
         Ok(json_body(200, &self.show(stored)))
     }
 
-    fn store(&self, state: &mut State, mut object: Value, old: Option<&Value>) -> Result<Value, Refusal> {
+    fn store(
+        &self,
+        state: &mut State,
+        mut object: Value,
+        old: Option<&Value>,
+    ) -> Result<Value, Refusal> {
         match self.target.kind {
             Kind::ResourceSlices => {
                 check::slice(&object, self.is_nested()).map_err(invalid)?;
@@ -268,11 +358,21 @@ impl Request {
     fn delete(&self, state: &mut State) -> Answer {
         let key = self.key();
         let present = state.store.read(&key).ok_or_else(|| self.absent())?;
-        let options: Value = if self.body.is_empty() { Value::Null } else { self.json()? };
+        let options: Value = if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()?
+        };
         for field in ["uid", "resourceVersion"] {
             let asked = options.pointer(&format!("/preconditions/{field}"));
-            if asked.is_some_and(|asked| present.pointer(&format!("/metadata/{field}")) != Some(asked)) {
-                return Err(Refusal(409, "Conflict", format!("Precondition failed: {field}")));
+            if asked
+                .is_some_and(|asked| present.pointer(&format!("/metadata/{field}")) != Some(asked))
+            {
+                return Err(Refusal(
+                    409,
+                    "Conflict",
+                    format!("Precondition failed: {field}"),
+                ));
             }
         }
         let gone = state.store.remove(&key);
@@ -282,13 +382,19 @@ impl Request {
     fn absent(&self) -> Refusal {
         let name = self.target.name.as_deref().unwrap_or_default();
         let group = self.target.kind.group();
-        Refusal(404, "NotFound", format!("{}.{group} {name:?} not found", self.target.kind.plural()))
+        Refusal(
+            404,
+            "NotFound",
+            format!("{}.{group} {name:?} not found", self.target.kind.plural()),
+        )
     }
 }
 
 /// v1 `exactly{…}` as the flat request of older versions.
 fn flatten_requests(claim: &mut Value) {
-    let requests = claim.pointer_mut("/spec/devices/requests").and_then(Value::as_array_mut);
+    let requests = claim
+        .pointer_mut("/spec/devices/requests")
+        .and_then(Value::as_array_mut);
     for request in requests.into_iter().flatten() {
         let exactly = request.as_object_mut().and_then(|r| r.remove("exactly"));
         if let (Some(Value::Object(exactly)), Some(request)) = (exactly, request.as_object_mut()) {
@@ -320,7 +426,9 @@ fn fail(fault: Fault) -> Response<Body> {
     let (code, reason) = fault.status();
     let mut response = refuse(Refusal(code, reason, "told to fail".into()));
     if let Fault::TooManyRequests(seconds) = fault {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -339,7 +447,8 @@ fn json_body(code: u16, value: &Value) -> Response<Body> {
 
 fn answer(code: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response

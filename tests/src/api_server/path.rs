@@ -2,7 +2,7 @@
 
 /// A kind of object that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     /// `v1` Node.
     Nodes,
     /// `resource.k8s.io` ResourceSlice.

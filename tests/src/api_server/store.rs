@@ -104,7 +104,11 @@ impl Store {
             }
         }
         self.version = self.version.saturating_add(1);
-        let what = if before.is_some() { "MODIFIED" } else { "ADDED" };
+        let what = if before.is_some() {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
         metadata(&mut object).insert("resourceVersion".into(), self.version.to_string().into());
         self.objects.insert(key, object.clone());
         self.announce(kind, what, object.clone());
@@ -132,7 +136,7 @@ impl Store {
         for (version, of, change) in &self.history {
             if *version > after && *of == kind {
                 // The receiver is here.
-                let _ = tell.send(change.clone());
+                drop(tell.send(change.clone()));
             }
         }
         self.watchers.push(Watcher { kind, tell });
@@ -152,7 +156,7 @@ impl Store {
             let what = "ERROR";
             let object = object.clone();
             // A watch that has gone has nothing to lose.
-            let _ = watcher.tell.send(Change { what, object });
+            drop(watcher.tell.send(Change { what, object }));
         }
     }
 }

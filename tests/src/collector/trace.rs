@@ -98,7 +98,13 @@ impl Trace {
             } else {
                 ("├─ ", "│  ")
             };
-            self.branch(out, child, origin, &format!("{rest}{branch}"), &format!("{rest}{bar}"));
+            self.branch(
+                out,
+                child,
+                origin,
+                &format!("{rest}{branch}"),
+                &format!("{rest}{bar}"),
+            );
         }
     }
 }

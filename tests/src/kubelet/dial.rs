@@ -35,10 +35,10 @@ pub(super) async fn registration_socket(path: &Path) -> anyhow::Result<Channel> 
     })?;
     let path = path.to_owned();
     let connector = tower::service_fn(move |_: Uri| connect(path.clone()));
-    let endpoint = Endpoint::from_static("http://localhost").origin(origin);
-    let dialled = endpoint
-        .connect_timeout(DIAL_DEADLINE)
-        .connect_with_connector(connector);
+    let endpoint = Endpoint::from_static("http://localhost")
+        .origin(origin)
+        .connect_timeout(DIAL_DEADLINE);
+    let dialled = endpoint.connect_with_connector(connector);
     dialled.await.context("cannot dial the registration socket")
 }
 

@@ -89,11 +89,7 @@ fn sockets(registry: &Path) -> BTreeMap<PathBuf, SocketId> {
     entries.filter_map(socket).collect()
 }
 
-async fn register(
-    path: &Path,
-    knows: &[DraVersion],
-    state: &Mutex<State>,
-) -> anyhow::Result<()> {
+async fn register(path: &Path, knows: &[DraVersion], state: &Mutex<State>) -> anyhow::Result<()> {
     let channel = dial::registration_socket(path).await?;
     let mut client = RegistrationClient::new(channel);
     let info = timeout(Duration::from_secs(1), client.get_info(InfoRequest {}))
@@ -118,7 +114,11 @@ async fn register(
 }
 
 fn validate(info: &PluginInfo, knows: &[DraVersion]) -> anyhow::Result<DraVersion> {
-    ensure!(info.r#type == "DRAPlugin", "no handler for type {:?}", info.r#type);
+    ensure!(
+        info.r#type == "DRAPlugin",
+        "no handler for type {:?}",
+        info.r#type
+    );
     ensure!(!info.name.is_empty(), "the plugin has no name");
     ensure!(
         Path::new(&info.endpoint).is_absolute(),
@@ -129,7 +129,10 @@ fn validate(info: &PluginInfo, knows: &[DraVersion]) -> anyhow::Result<DraVersio
     let first = offered.find_map(|text| DraVersion::parse(text).filter(|v| knows.contains(v)));
     match first {
         Some(version) => Ok(version),
-        None => bail!("none of the versions {:?} is known", info.supported_versions),
+        None => bail!(
+            "none of the versions {:?} is known",
+            info.supported_versions
+        ),
     }
 }
 

@@ -71,7 +71,7 @@ impl DraPlugin for SmallPlugin {
         &self,
         _: Request<dra_v1::NodeUnprepareResourcesRequest>,
     ) -> Result<Response<dra_v1::NodeUnprepareResourcesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 
@@ -88,7 +88,10 @@ impl beta::DraPlugin for SmallPlugin {
         let entry = |uid| {
             let devices = vec![device.clone()];
             let error = String::new();
-            (uid, dra_v1beta1::NodePrepareResourceResponse { devices, error })
+            (
+                uid,
+                dra_v1beta1::NodePrepareResourceResponse { devices, error },
+            )
         };
         let asked = request.into_inner().claims.into_iter().map(|c| c.uid);
         Ok(Response::new(dra_v1beta1::NodePrepareResourcesResponse {
@@ -100,7 +103,7 @@ impl beta::DraPlugin for SmallPlugin {
         &self,
         _: Request<dra_v1beta1::NodeUnprepareResourcesRequest>,
     ) -> Result<Response<dra_v1beta1::NodeUnprepareResourcesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 
@@ -126,7 +129,10 @@ fn pair(name: &str, mut plugin: SmallPlugin, knows: &'static [DraVersion]) -> Pa
         .add_service(beta::DraPluginServer::new(plugin.clone()));
     serve(&dra, services);
     let registration = server.add_service(RegistrationServer::new(plugin.clone()));
-    serve(&root.path().join("plugins_registry").join(name), registration);
+    serve(
+        &root.path().join("plugins_registry").join(name),
+        registration,
+    );
     Pair {
         kubelet,
         plugin,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use network_driver_common::model::SnapshotAddress;
 use network_driver_netlink::Socket;
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
 
 /// `IFA_F_NODAD`: usable at once. Without it an IPv6 address cannot be bound to for a second or two after up.
 const IFA_F_NODAD: u32 = 0x02;

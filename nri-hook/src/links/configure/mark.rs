@@ -2,7 +2,7 @@
 
 use network_driver_netlink::{LinkChange, Socket};
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
 use crate::links::mark::Mark;
 
 /// Writes our mark.

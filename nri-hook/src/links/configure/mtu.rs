@@ -3,7 +3,7 @@
 use network_driver_common::model::Mtu;
 use network_driver_netlink::{LinkChange, Socket};
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
 
 /// Sets the wanted MTU.
 pub(super) struct SetMtu;

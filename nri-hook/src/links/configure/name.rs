@@ -1,27 +1,21 @@
-//! The interface's name. The move gives it already; this is for an interface that an earlier attach left behind.
+//! The interface's name. The move gives it; a kernel that gave another one is corrected.
 
-use network_driver_netlink::{LinkChange, Socket};
+use network_driver_netlink::Socket;
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
+use crate::links::rename::rename;
 
 /// Gives the wanted name.
 pub(super) struct Rename;
 
 impl Configurator for Rename {
     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> {
-        if interface.link.name == *interface.name {
+        let Interface { link, name, .. } = interface;
+        if link.name == **name {
             return Ok(());
         }
-        // Kernels up to 6.1 refuse to rename a link that is up.
-        let change = LinkChange {
-            up: Some(false),
-            name: Some(interface.name.clone()),
-            ..LinkChange::default()
-        };
-        let step = format!("rename {} to {}", interface.link.name, interface.name);
-        socket
-            .change_link(interface.link.index, &change)
-            .map_err(ConfigureError::new(step))
+        let step = format!("rename {} to {name}", link.name);
+        rename(socket, link, name).map_err(ConfigureError::new(step))
     }
 
     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {

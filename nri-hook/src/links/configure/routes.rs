@@ -2,9 +2,8 @@
 
 use network_driver_common::model::{Route, SnapshotRoute};
 use network_driver_netlink::Socket;
-use nix::errno::Errno;
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
 
 /// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RT_SCOPE_UNIVERSE`, `RT_SCOPE_LINK` and `RTN_UNICAST` (linux/rtnetlink.h).
 const TABLE_MAIN: u32 = 254;
@@ -12,6 +11,9 @@ const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const UNICAST: u8 = 1;
+
+/// `IP6_RT_PRIO_USER` (net/ip6_route.h): what 0 becomes in IPv6.
+const IPV6_DEFAULT_METRIC: u32 = 1024;
 
 /// Adds the wanted routes: those on the link first, since gateways may lie behind them, else in the user's order.
 pub(super) struct AddRoutes;
@@ -22,29 +24,36 @@ impl Configurator for AddRoutes {
         let (on_link, through): (Vec<_>, Vec<_>) =
             routes.iter().partition(|route| route.gateway.is_none());
         for route in on_link.into_iter().chain(through) {
-            match socket.add_route(interface.link.index, &full(route)) {
-                // It may be this very route: reading back decides.
-                Err(error) if error.errno() == Some(Errno::EEXIST) => {}
-                done => done.map_err(ConfigureError::new(format!("add {}", describe(route))))?,
-            }
+            socket
+                .add_route(interface.link.index, &full(route))
+                .map_err(ConfigureError::new(format!("add {}", describe(route))))?;
         }
         Ok(())
     }
 
     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {
-        let is_there = |route: &Route| {
-            seen.routes.iter().any(|other| {
-                other.destination == route.destination.trunc()
-                    && other.gateway == route.gateway
-                    && other.table == TABLE_MAIN
-            })
-        };
-        let mut wanted = interface.attachment.config.routes.iter();
-        let missing = wanted.find(|route| !is_there(route))?;
-        Some(format!(
-            "lacks {}: the pod has another one to that destination",
-            describe(missing)
-        ))
+        interface.attachment.config.routes.iter().find_map(|route| {
+            let same_way = |other: &&SnapshotRoute| {
+                other.destination == route.destination.trunc() && other.table == TABLE_MAIN
+            };
+            let mut present = seen.routes.iter().filter(same_way);
+            // The kernel takes a second route of the same rank, but uses the first, or both in turn.
+            let rival = seen
+                .other_routes
+                .iter()
+                .filter(same_way)
+                .find(|other| other.metric == 0 || other.metric == IPV6_DEFAULT_METRIC);
+            if rival.is_some() {
+                Some(format!(
+                    "cannot have {}: the pod has another one to there",
+                    describe(route)
+                ))
+            } else if present.all(|other| other.gateway != route.gateway) {
+                Some(format!("lacks {}", describe(route)))
+            } else {
+                None
+            }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use network_driver_netlink::{LinkChange, Socket};
 
-use super::{ConfigureError, Configurator, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen};
 
 /// Sets the interface up. Whether there is a carrier is not ours to say.
 pub(super) struct SetUp;

@@ -1,0 +1,218 @@
+//! A blocking rtnetlink socket that asks the kernel and changes what is in its namespace, one request at a time.
+
+mod exchange;
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use network_driver_common::model::{IfName, SnapshotAddress, SnapshotRoute};
+use nix::errno::Errno;
+use nix::sys::socket::SockFlag;
+
+use crate::address::{self, Address};
+use crate::error::{BuildError, OpenSocketError, RequestError};
+use crate::link::{self, Link, LinkChange, LinkMessage, NewLink};
+use crate::message::{INET, INET6};
+use crate::netns::Netns;
+use crate::request::Request;
+use crate::route::{self, RouteEntry};
+use crate::transport::{BUFFER_BYTES, Transport};
+
+/// What the kernel says of a destination without a route, or with one of type unreachable, prohibit or blackhole.
+const UNREACHABLE: &[Errno] = &[
+    Errno::ENETUNREACH,
+    Errno::EHOSTUNREACH,
+    Errno::EACCES,
+    Errno::EINVAL,
+];
+
+/// A socket bound to the namespace it was opened in; it may be used on any thread afterwards, and keeps that namespace
+/// alive.
+///
+/// Every method waits for the kernel, which does the work while it takes the request: a change of a link waits there
+/// for all others on the machine (while someone moves a link, some 28 ms), and nothing can interrupt that wait.
+#[derive(Debug)]
+pub struct Socket {
+    transport: Transport,
+    buffer: Vec<u8>,
+    sequence: u32,
+    deadline: Option<Instant>,
+    /// An answer may still be on its way: the request before was given up.
+    stale: bool,
+    /// The socket has a time limit set.
+    timed: bool,
+}
+
+impl Socket {
+    /// Opens in the calling thread's namespace.
+    pub fn open() -> Result<Self, OpenSocketError> {
+        let transport = Transport::open(0, SockFlag::empty()).map_err(OpenSocketError::Open)?;
+        Ok(Self {
+            transport,
+            buffer: vec![0; BUFFER_BYTES],
+            sequence: 0,
+            deadline: None,
+            stale: false,
+            timed: false,
+        })
+    }
+
+    /// Opens in another namespace.
+    pub fn open_in(netns: &Netns) -> Result<Self, OpenSocketError> {
+        netns.run(Self::open).map_err(OpenSocketError::Enter)?
+    }
+
+    /// When to give up; `None` for never. It is looked at before a request is sent and while its answer is awaited: a
+    /// request that the kernel has taken up is never cut short, see [`Socket`].
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// All links of the namespace.
+    pub fn links(&mut self) -> Result<Vec<Link>, RequestError> {
+        self.dump(link::request::dump(), |body| {
+            Ok(LinkMessage::parse(body)?.map(|message| message.link))
+        })
+    }
+
+    /// The link of that number, if there is one.
+    pub fn link(&mut self, index: u32) -> Result<Option<Link>, RequestError> {
+        self.one_link(link::request::by_index(index))
+    }
+
+    /// The link of that name or alternative name, if there is one: if there is none, the name is free.
+    pub fn link_by_name(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
+        self.one_link(link::request::by_name(name))
+    }
+
+    fn one_link(
+        &mut self,
+        request: Result<Request, BuildError>,
+    ) -> Result<Option<Link>, RequestError> {
+        let mut found = None;
+        let result = self.exchange(request, &mut |message| {
+            found = LinkMessage::parse(message.body)?.map(|message| message.link);
+            Ok(())
+        });
+        unless(result, &[Errno::ENODEV])?;
+        Ok(found)
+    }
+
+    /// Changes a link, in one request but not all-or-nothing: after an error look what has become of it.
+    pub fn change_link(&mut self, index: u32, change: &LinkChange) -> Result<(), RequestError> {
+        self.change(link::request::change(index, change))
+    }
+
+    /// Moves a link to another namespace under that name, in one request. It loses addresses and routes and is down.
+    ///
+    /// # Errors
+    /// Not all-or-nothing: after `EEXIST` (the name is taken there) it may be in `to` under its old name, so look there
+    /// too. [`Socket::link_by_name`] over there tells beforehand.
+    pub fn move_link(&mut self, index: u32, to: &Netns, name: &IfName) -> Result<(), RequestError> {
+        self.change(link::request::move_to(index, to, name))
+    }
+
+    /// Makes a link, where it is to be.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` when the kernel has no such kind of link.
+    pub fn create_link(&mut self, link: &NewLink) -> Result<(), RequestError> {
+        self.change(link::request::create(link))
+    }
+
+    /// Deletes a link; hardware cannot be deleted.
+    pub fn delete_link(&mut self, index: u32) -> Result<(), RequestError> {
+        self.change(link::request::delete(index))
+    }
+
+    /// Gives a link one more name, of at most 127 bytes.
+    pub fn add_altname(&mut self, index: u32, name: &[u8]) -> Result<(), RequestError> {
+        self.change(link::request::add_altname(index, name))
+    }
+
+    /// Takes an alternative name from a link.
+    pub fn delete_altname(&mut self, index: u32, name: &[u8]) -> Result<(), RequestError> {
+        self.change(link::request::delete_altname(index, name))
+    }
+
+    /// The addresses of all links, or of one: IPv4 first, each family in the kernel's order. Asked per family, since
+    /// then it waits for nobody.
+    ///
+    /// # Errors
+    /// `ENODEV` when `index` names no link.
+    pub fn addresses(&mut self, index: Option<u32>) -> Result<Vec<Address>, RequestError> {
+        let mut found = self.dump_family(INET, address::dump(INET, index), Address::parse)?;
+        found.extend(self.dump_family(INET6, address::dump(INET6, index), Address::parse)?);
+        Ok(found)
+    }
+
+    /// Adds an address. If the link has it, its lifetimes are set and all is well.
+    pub fn add_address(
+        &mut self,
+        index: u32,
+        address: &SnapshotAddress,
+    ) -> Result<(), RequestError> {
+        self.change(address::add(index, address))
+    }
+
+    /// Takes an address from a link. If the link does not have it, all is well.
+    pub fn delete_address(&mut self, index: u32, address: &IpNet) -> Result<(), RequestError> {
+        let result = self.change(address::delete(index, address));
+        unless(result, &[Errno::EADDRNOTAVAIL])
+    }
+
+    /// All routes of all tables, those the kernel makes for addresses included: IPv4 first, in the kernel's order.
+    pub fn routes(&mut self) -> Result<Vec<RouteEntry>, RequestError> {
+        self.some_routes(None)
+    }
+
+    /// The routes of all tables that lead over a link.
+    pub fn routes_over(&mut self, index: u32) -> Result<Vec<RouteEntry>, RequestError> {
+        self.some_routes(Some(index))
+    }
+
+    fn some_routes(&mut self, index: Option<u32>) -> Result<Vec<RouteEntry>, RequestError> {
+        let mut found = self.dump_family(INET, route::dump(INET, index), RouteEntry::parse)?;
+        found.extend(self.dump_family(INET6, route::dump(INET6, index), RouteEntry::parse)?);
+        Ok(found)
+    }
+
+    /// Adds a route over a link. If it is there, next hop and all, all is well.
+    pub fn add_route(&mut self, index: u32, route: &SnapshotRoute) -> Result<(), RequestError> {
+        let result = self.change(route::add(index, route));
+        unless(result, &[Errno::EEXIST])
+    }
+
+    /// Deletes a route over a link. If it is not there, all is well.
+    pub fn delete_route(&mut self, index: u32, route: &SnapshotRoute) -> Result<(), RequestError> {
+        let result = self.change(route::delete(index, route));
+        unless(result, &[Errno::ESRCH])
+    }
+
+    /// The link that traffic to `destination` leaves by; `None` if it cannot be reached.
+    pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<u32>, RequestError> {
+        let mut found = None;
+        let result = self.exchange(route::lookup(destination), &mut |message| {
+            found = RouteEntry::parse(message.body)?.and_then(|route| route.index);
+            Ok(())
+        });
+        unless(result, UNREACHABLE)?;
+        Ok(found)
+    }
+
+    fn change(&mut self, request: Result<Request, BuildError>) -> Result<(), RequestError> {
+        self.exchange(request, &mut |_| Ok(()))
+    }
+}
+
+/// Takes some refusals for success: what was to be is so already.
+fn unless(result: Result<(), RequestError>, fine: &[Errno]) -> Result<(), RequestError> {
+    match result {
+        Err(error) if error.errno().is_some_and(|errno| fine.contains(&errno)) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The state of a namespace as text: what must be the same before and after, without the numbers that may differ.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use network_driver_common::model::IfName;
+
+use super::TestingError;
+use crate::address::Address;
+use crate::link::Link;
+use crate::route::RouteEntry;
+use crate::socket::Socket;
+
+/// `IFA_F_TENTATIVE`, which passes by itself.
+const TENTATIVE: u32 = 0x40;
+
+/// Links, addresses and routes of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
+/// changes by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    lines: Vec<String>,
+}
+
+impl State {
+    /// Reads the socket's namespace.
+    pub fn read(socket: &mut Socket) -> Result<Self, TestingError> {
+        let links = socket.links()?;
+        let names = Names(links.iter().map(|link| (link.index, &link.name)).collect());
+        let mut all: Vec<_> = links.iter().map(|one| names.link(one)).collect();
+        all.extend(socket.addresses(None)?.iter().map(|one| names.address(one)));
+        all.extend(socket.routes()?.iter().map(|one| names.route(one)));
+        all.sort();
+        Ok(Self { lines: all })
+    }
+
+    /// The lines that only one of the two has: `-` for those of `self`, `+` for those of `after`. Empty if they are equal.
+    pub fn difference(&self, after: &Self) -> String {
+        let only = |sign: char, these: &Self, those: &Self| {
+            let missing = these
+                .lines
+                .iter()
+                .filter(|line| !those.lines.contains(line));
+            missing.fold(String::new(), |text, line| {
+                text + &format!("{sign} {line}\n")
+            })
+        };
+        only('-', self, after) + &only('+', after, self)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Links by their number.
+struct Names<'a>(HashMap<u32, &'a IfName>);
+
+impl Names<'_> {
+    fn of(&self, index: u32) -> String {
+        let name = self.0.get(&index);
+        name.map_or_else(|| format!("#{index}"), ToString::to_string)
+    }
+
+    fn link(&self, link: &Link) -> String {
+        let mut text = format!("link {} {}", link.name, link.kind.as_deref().unwrap_or("-"));
+        let flags = [
+            (link.flags.up(), "up", "down"),
+            (link.flags.no_arp(), "noarp", ""),
+            (link.flags.promiscuous(), "promisc", ""),
+            (link.flags.all_multicast(), "allmulti", ""),
+            (link.flags.multicast(), "multicast", ""),
+        ];
+        let words = flags.map(|(set, yes, no)| if set { yes } else { no });
+        for word in words.into_iter().filter(|word| !word.is_empty()) {
+            text = text + " " + word;
+        }
+        text += &format!(" mtu {} mac {}", link.mtu, link.hardware_address);
+        if let Some(master) = link.master {
+            text += &format!(" master {}", self.of(master));
+        }
+        if let (Some(parent), None) = (link.parent, link.parent_netnsid) {
+            text += &format!(" on {}", self.of(parent));
+        }
+        if !link.alias.is_empty() {
+            text += &format!(" alias \"{}\"", link.alias.escape_ascii());
+        }
+        for name in &link.altnames {
+            text += &format!(" altname \"{}\"", name.escape_ascii());
+        }
+        text
+    }
+
+    fn address(&self, address: &Address) -> String {
+        let name = self.of(address.index);
+        let facts = &address.address;
+        let mut line = format!("address {name} {} scope {}", facts.address, facts.scope);
+        line += &format!(" flags {:#x}", facts.flags & !TENTATIVE);
+        if let Some(peer) = facts.peer {
+            line += &format!(" peer {peer}");
+        }
+        if let Some(broadcast) = facts.broadcast {
+            line += &format!(" broadcast {broadcast}");
+        }
+        if !facts.label.is_empty() {
+            line += &format!(" label \"{}\"", facts.label.escape_ascii());
+        }
+        if facts.valid_lifetime != u32::MAX {
+            line += " for a time"; // how long is left changes by itself
+        }
+        line
+    }
+
+    fn route(&self, entry: &RouteEntry) -> String {
+        let route = &entry.route;
+        let mut line = format!("route {} table {}", route.destination, route.table);
+        if let Some(index) = entry.index {
+            line += &format!(" over {}", self.of(index));
+        }
+        for hop in &entry.next_hops {
+            line += &format!(" or {}", self.of(*hop));
+        }
+        if let Some(gateway) = route.gateway {
+            line += &format!(" via {gateway}");
+        }
+        if let Some(source) = route.preferred_source {
+            line += &format!(" from {source}");
+        }
+        let (kind, protocol, scope) = (route.kind, route.protocol, route.scope);
+        line += &format!(
+            " metric {} type {kind} protocol {protocol} scope {scope}",
+            route.metric
+        );
+        if route.onlink {
+            line += " onlink";
+        }
+        line
+    }
+}

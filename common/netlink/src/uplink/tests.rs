@@ -1,0 +1,214 @@
+use network_driver_common::model::{HardwareAddress, SnapshotAddress, SnapshotRoute};
+
+use super::*;
+use crate::{LinkFlags, OperState};
+
+fn link(index: u32, name: &str) -> Link {
+    Link {
+        index,
+        name: name.parse().unwrap(),
+        kind: None,
+        slave_kind: None,
+        flags: LinkFlags::from_bits(1),
+        mtu: 1500,
+        min_mtu: None,
+        max_mtu: None,
+        hardware_address: HardwareAddress::default(),
+        permanent_address: None,
+        alias: Vec::new(),
+        altnames: Vec::new(),
+        master: None,
+        parent: None,
+        parent_netnsid: None,
+        operstate: OperState::Up,
+        carrier: true,
+        bus: None,
+        netns_immutable: false,
+        phys_port_name: None,
+        phys_switch_id: None,
+        hardware_type: 1,
+    }
+}
+
+fn port(index: u32, name: &str, master: u32) -> Link {
+    Link {
+        master: Some(master),
+        ..link(index, name)
+    }
+}
+
+fn child(index: u32, name: &str, parent: u32) -> Link {
+    Link {
+        parent: Some(parent),
+        ..link(index, name)
+    }
+}
+
+fn route(destination: &str, index: Option<u32>, next_hops: &[u32], kind: u8) -> RouteEntry {
+    RouteEntry {
+        index,
+        next_hops: next_hops.to_vec(),
+        route: SnapshotRoute {
+            destination: destination.parse().unwrap(),
+            gateway: None,
+            preferred_source: None,
+            table: 1000,
+            protocol: 4,
+            scope: 0,
+            kind,
+            metric: 0,
+            onlink: false,
+        },
+    }
+}
+
+fn address(index: u32, text: &str) -> Address {
+    Address {
+        index,
+        protocol: 0,
+        address: SnapshotAddress {
+            address: text.parse().unwrap(),
+            peer: None,
+            broadcast: None,
+            scope: 0,
+            flags: 0,
+            label: Vec::new(),
+            preferred_lifetime: u32::MAX,
+            valid_lifetime: u32::MAX,
+        },
+    }
+}
+
+fn shown(
+    links: &[Link],
+    routes: &[RouteEntry],
+    addresses: &[Address],
+    protected: &Protected,
+    looked_up: &[(IpAddr, u32)],
+) -> Vec<String> {
+    let found = protected_links(links.iter(), routes, addresses.iter(), protected, looked_up);
+    let name = |index: &u32| &links.iter().find(|l| l.index == *index).unwrap().name;
+    found
+        .iter()
+        .map(|(index, reason)| format!("{} {reason}", name(index)))
+        .collect()
+}
+
+#[test]
+fn what_carries_a_default_route_is_protected_with_all_that_is_joined_to_it() {
+    struct Case {
+        name: &'static str,
+        links: Vec<Link>,
+        want: &'static [&'static str],
+    }
+    let cases = [
+        Case {
+            name: "alone",
+            links: vec![link(1, "a"), link(2, "b")],
+            want: &["a carries the default route"],
+        },
+        Case {
+            name: "ports of a bond",
+            links: vec![
+                link(1, "bond0"),
+                port(2, "b", 1),
+                port(3, "c", 1),
+                link(4, "d"),
+            ],
+            want: &[
+                "bond0 carries the default route",
+                "b is below bond0, which carries the default route",
+                "c is below bond0, which carries the default route",
+            ],
+        },
+        Case {
+            name: "a VLAN on a bond, and its sibling",
+            links: vec![
+                child(1, "v1", 2),
+                link(2, "bond0"),
+                port(3, "c", 2),
+                child(4, "v2", 2),
+            ],
+            want: &[
+                "v1 carries the default route",
+                "bond0 is below v1, which carries the default route",
+                "c is below v1, which carries the default route",
+                "v2 is joined to v1, which carries the default route",
+            ],
+        },
+        Case {
+            name: "what is made on it",
+            links: vec![link(1, "a"), child(2, "macvlan0", 1), port(3, "b", 9)],
+            want: &[
+                "a carries the default route",
+                "macvlan0 is above a, which carries the default route",
+            ],
+        },
+        Case {
+            name: "a pair whose other end is elsewhere has a parent that is no number of ours",
+            links: vec![
+                link(1, "a"),
+                Link {
+                    parent_netnsid: Some(0),
+                    ..child(2, "veth0", 1)
+                },
+            ],
+            want: &["a carries the default route"],
+        },
+        Case {
+            name: "a circle ends",
+            links: vec![child(1, "a", 2), child(2, "b", 1)],
+            want: &[
+                "a carries the default route",
+                "b is below a, which carries the default route",
+            ],
+        },
+    ];
+    for case in cases {
+        let routes = [route("0.0.0.0/0", Some(1), &[], 1)];
+        let found = shown(&case.links, &routes, &[], &Protected::default(), &[]);
+        assert_eq!(found, case.want, "{}", case.name);
+    }
+}
+
+#[test]
+fn every_next_hop_and_family_counts_and_other_routes_do_not() {
+    let links = [link(1, "a"), link(2, "b"), link(3, "c"), link(4, "d")];
+    let routes = [
+        route("0.0.0.0/0", None, &[1, 2], 1),
+        route("::/0", Some(3), &[], 1),
+        route("10.0.0.0/8", Some(4), &[], 1),
+        route("0.0.0.0/0", None, &[], 7),
+    ];
+    let found = protected_links(links.iter(), &routes, [].iter(), &Protected::default(), &[]);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn a_default_route_without_a_link_protects_everything() {
+    let links = [link(1, "a"), link(2, "b")];
+    let routes = [route("0.0.0.0/0", None, &[], 1)];
+    let found = shown(&links, &routes, &[], &Protected::default(), &[]);
+    let why = "may carry the default route, whose link cannot be told";
+    assert_eq!(found, [format!("a {why}"), format!("b {why}")]);
+}
+
+#[test]
+fn addresses_routes_and_names_protect_too() {
+    let links = [link(1, "a"), link(2, "b"), link(3, "c"), link(4, "d")];
+    let addresses = [address(1, "10.0.0.5/24"), address(4, "10.0.0.6/24")];
+    let destination: IpAddr = "10.9.9.9".parse().unwrap();
+    let protected = Protected {
+        destinations: ["10.0.0.5".parse().unwrap(), destination].into(),
+        interfaces: ["c".parse().unwrap(), "absent".parse().unwrap()].into(),
+    };
+    let found = shown(&links, &[], &addresses, &protected, &[(destination, 2)]);
+    assert_eq!(
+        found,
+        [
+            "a holds the node's address 10.0.0.5",
+            "b is the way to 10.9.9.9",
+            "c is protected by configuration",
+        ]
+    );
+}

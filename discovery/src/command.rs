@@ -1,0 +1,126 @@
+//! The sub-commands: links as a table or as JSON.
+
+use std::time::Duration;
+
+use network_driver_common::admin::{self, AskError};
+use network_driver_common::bus::{self, Component};
+use network_driver_common::metrics::registry;
+use network_driver_common::model::{Device, IfName};
+use network_driver_common::runtime::{Exit, print};
+use network_driver_proto::bus::inventory_client::InventoryClient;
+use network_driver_proto::bus::{Link, ListLinksRequest};
+use serde_json::{Value, json};
+
+use crate::args::{Args, Command, Output};
+use crate::metrics::{Metrics, Trigger};
+use crate::scan::Scanner;
+use crate::{REFUSED, config, server};
+
+/// Deadline of a question to the daemon.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Runs a sub-command and prints what it was asked for.
+///
+/// # Errors
+/// The daemon cannot be reached, or this machine cannot be read.
+pub async fn run(args: Args, command: Command) -> Result<(), Exit> {
+    let text = match command {
+        Command::Links { output } => show(&links(&args).await?, output),
+        Command::Scan { output } => show(&scan(args).await?, output),
+        Command::Admin(command) => {
+            admin::ask(args.bus.dir(), Component::Discovery, command).await?
+        }
+    };
+    print(&text);
+    Ok(())
+}
+
+async fn links(args: &Args) -> Result<Vec<Link>, AskError> {
+    let dir = args.bus.dir();
+    let mut client = InventoryClient::new(bus::channel(dir, Component::Discovery));
+    let request = bus::with_trace(ListLinksRequest {}, DEADLINE);
+    let answer = client.list(request).await;
+    let failed = |status| AskError::call(dir, Component::Discovery, status);
+    Ok(answer.map_err(failed)?.into_inner().links)
+}
+
+async fn scan(args: Args) -> Result<Vec<Link>, Exit> {
+    let (inventory, sysfs) =
+        config::inventory(args.offer).map_err(|error| Exit::new(REFUSED, error))?;
+    let metrics = Metrics::new(&mut registry(Component::Discovery));
+    let mut scanner = Scanner::new(inventory, sysfs, metrics)?;
+    Ok(server::list(&scanner.scan(Trigger::Request).await?))
+}
+
+fn show(links: &[Link], output: Output) -> String {
+    match output {
+        Output::Table => table(links),
+        Output::Json => format!("{:#}\n", json(links)),
+    }
+}
+
+fn name(link: &Link) -> String {
+    let name = IfName::try_from(link.interface_name.as_slice());
+    name.map(|name| name.to_string()).unwrap_or_default()
+}
+
+/// Links as JSON: `name`, `ifindex`, `kind`, `device` (name, attributes, capacity), `claimUID`, `hiddenBecause`.
+pub fn json(links: &[Link]) -> Value {
+    links.iter().map(link_json).collect()
+}
+
+fn link_json(link: &Link) -> Value {
+    let device = link.device.as_ref().and_then(|d| Device::try_from(d).ok());
+    let device = device.map(|device| {
+        let attributes = device.attributes.iter();
+        let attributes: serde_json::Map<_, _> = attributes
+            .map(|(name, value)| (name.to_string(), attribute_json(value)))
+            .collect();
+        json!({
+            "name": device.name.as_str(),
+            "attributes": attributes,
+            "capacity": device.capacity,
+        })
+    });
+    json!({
+        "name": name(link),
+        "ifindex": link.ifindex,
+        "kind": link.kind,
+        "device": device,
+        "claimUID": link.claim_uid,
+        "hiddenBecause": link.hidden_because,
+    })
+}
+
+fn attribute_json(value: &network_driver_common::model::AttributeValue) -> Value {
+    use network_driver_common::model::AttributeValue;
+    match value {
+        AttributeValue::Int(int) => json!(int),
+        AttributeValue::Bool(bool) => json!(bool),
+        AttributeValue::Text(text) | AttributeValue::Version(text) => json!(text),
+    }
+}
+
+fn table(links: &[Link]) -> String {
+    let header = ["LINK", "KIND", "DEVICE", "STATE"].map(str::to_owned);
+    let rows = links.iter().map(|link| {
+        let device = link.device.as_ref();
+        let state = match (device, link.claim_uid.as_str()) {
+            (None, _) => link.hidden_because.clone(),
+            (Some(_), "") => "offered".to_owned(),
+            (Some(_), claim) => format!("in use by claim {claim}"),
+        };
+        let kind = if link.kind.is_empty() { "-" } else { &link.kind };
+        let device = device.map_or_else(|| "-".to_owned(), |device| device.name.clone());
+        [name(link), kind.to_owned(), device, state]
+    });
+    let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let (link, kind, device) = (width(0), width(1), width(2));
+    rows.iter()
+        .map(|[a, b, c, d]| format!("{a:link$}  {b:kind$}  {c:device$}  {d}\n"))
+        .collect()
+}

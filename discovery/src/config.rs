@@ -1,0 +1,61 @@
+//! What the command line means, checked: nothing in here can be wrong.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use network_driver_common::model::Protected;
+
+use crate::args::OfferArgs;
+use crate::attribute::{providers, sample};
+use crate::filter::cel::InvalidFilter;
+use crate::filter::{CelFilter, Offer, filters};
+use crate::inventory::{Inventory, Rules};
+use crate::source::sysfs::Sysfs;
+
+/// A configuration that is refused (exit code 3).
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The condition cannot be used.
+    #[error("--filter cannot be used")]
+    Filter(#[source] InvalidFilter),
+    /// A cluster, but no node.
+    #[error("--node-name (NODE_NAME) is needed to publish ResourceSlices")]
+    NoNodeName,
+}
+
+/// Makes the empty inventory that these flags ask for, and where facts about links are read.
+///
+/// # Errors
+/// The filter is wrong.
+pub fn inventory(args: OfferArgs) -> Result<(Inventory, Sysfs), InvalidConfig> {
+    let OfferArgs {
+        driver_name,
+        offer_down,
+        offer_kinds,
+        hide_names,
+        filter,
+        protect_interfaces,
+        sysfs_root,
+    } = args;
+    let providers = Arc::new(providers());
+    let condition = filter.filter(|text| !text.trim().is_empty());
+    let condition = condition
+        .map(|text| CelFilter::new(&text, &driver_name, sample(&providers)))
+        .transpose()
+        .map_err(InvalidConfig::Filter)?;
+    let rules = Rules {
+        filters: filters(Offer {
+            down: offer_down,
+            kinds: offer_kinds.clone(),
+            hidden_names: hide_names.0,
+            condition,
+        }),
+        providers,
+        kinds: offer_kinds,
+    };
+    let protected = Protected {
+        destinations: BTreeSet::new(),
+        interfaces: protect_interfaces.0.into_iter().collect(),
+    };
+    Ok((Inventory::new(rules, protected), Sysfs::new(&sysfs_root)))
+}

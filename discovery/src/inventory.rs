@@ -1,0 +1,409 @@
+//! All links of the node and, for each, its device or the reason why it is not offered. Pure: facts go in, a view comes
+//! out, and only what a fact touches is judged again, so that an event costs the same at ten links and at a thousand.
+//!
+//! ```text
+//! netlink dump, events ─┐
+//! files of a link ──────┤→ apply → settle → View → ResourceSlices, sessions of dra-plugin, people
+//! protected addresses ──┤
+//! devices in use ───────┘
+//! ```
+
+mod judge;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use network_driver_common::model::{
+    ClaimUid, Device, DeviceName, IfName, LinkIdentity, PciAddress, Protected,
+};
+use network_driver_netlink::uplink::{UplinkReason, protected_links};
+use network_driver_netlink::{Address, Event, Link, RouteEntry};
+
+use crate::attribute::{AttributeProvider, Facts};
+use crate::filter::DeviceFilter;
+pub use view::{Counts, LinkView, Offered, View};
+
+/// What decides which links are offered and what is said of them.
+#[derive(Debug)]
+pub struct Rules {
+    /// What is offered.
+    pub filters: Vec<Box<dyn DeviceFilter>>,
+    /// What is said.
+    pub providers: Arc<Vec<Box<dyn AttributeProvider>>>,
+    /// Kernel kinds of virtual links that are offered, whose files are worth a look.
+    pub kinds: Vec<String>,
+}
+
+/// A device that a claim holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// The entry as it was published when the claim was prepared.
+    pub device: Arc<Device>,
+    /// Who holds it.
+    pub claim: ClaimUid,
+}
+
+/// Which files of a link are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// All of them.
+    All,
+    /// Those that may change with the carrier.
+    WithCarrier,
+}
+
+/// The inventory.
+#[derive(Debug)]
+pub struct Inventory {
+    rules: Rules,
+    links: BTreeMap<u32, Entry>,
+    /// By ifindex; also of links that are not known yet.
+    addresses: BTreeMap<u32, Vec<Address>>,
+    /// Default routes of all tables; `None` when they could not be had: then everything is protected.
+    routes: Option<Vec<RouteEntry>>,
+    /// The links that the kernel would use to reach the protected destinations.
+    routed: Vec<(IpAddr, u32)>,
+    protected: Protected,
+    uplinks: BTreeMap<u32, UplinkReason>,
+    /// Links by the PCI function and port they are on.
+    ports: BTreeMap<(PciAddress, u32), BTreeSet<u32>>,
+    in_use: BTreeMap<DeviceName, InUse>,
+    /// Whether a list of devices in use has been received since start.
+    in_use_known: bool,
+    dirty: Dirty,
+}
+
+/// What has to be looked at again.
+#[derive(Debug, Default)]
+struct Dirty {
+    links: BTreeSet<u32>,
+    unread: BTreeMap<u32, Unread>,
+    /// Which links carry the node's traffic.
+    uplinks: bool,
+    /// The routes as we know them may be old: the kernel does not report every route that goes.
+    routes: bool,
+    /// Something that a view shows has changed.
+    view: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    link: Link,
+    facts: Facts,
+    shown: Arc<LinkView>,
+}
+
+impl Inventory {
+    /// An empty inventory.
+    pub fn new(rules: Rules, protected: Protected) -> Self {
+        Self {
+            rules,
+            links: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            routes: None,
+            routed: Vec::new(),
+            protected,
+            uplinks: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            in_use: BTreeMap::new(),
+            in_use_known: false,
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// Who says what of devices.
+    pub fn providers(&self) -> Arc<Vec<Box<dyn AttributeProvider>>> {
+        Arc::clone(&self.rules.providers)
+    }
+
+    /// Takes a whole dump: links that it lacks are gone, links that it shows unchanged cost nothing.
+    pub fn replace(&mut self, links: Vec<Link>, all_addresses: Vec<Address>) {
+        let present: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        let known: Vec<u32> = self.links.keys().copied().collect();
+        for index in known.into_iter().filter(|index| !present.contains(index)) {
+            self.remove(index);
+        }
+        for link in links {
+            self.insert(link);
+        }
+        let mut addresses: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
+        for address in all_addresses {
+            addresses.entry(address.index).or_default().push(address);
+        }
+        if addresses != self.addresses {
+            let touched = self.addresses.keys().chain(addresses.keys()).copied();
+            self.dirty.links.extend(touched);
+            self.dirty.uplinks = true;
+            self.addresses = addresses;
+        }
+    }
+
+    /// Takes a change. What no event tells ([`Event::Overrun`]) is the caller's to dump.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Link(link) => self.insert(link),
+            Event::LinkGone { index, .. } => self.remove(index),
+            Event::Address(address) => self.add_address(address),
+            Event::AddressGone(address) => self.remove_address(&address),
+            Event::Route(route) => self.add_route(route),
+            Event::RouteGone(_) | Event::RulesChanged => self.dirty.routes = true,
+            Event::Overrun => {}
+        }
+    }
+
+    /// A new default route protects at once. What it replaces, the kernel does not say: the next reading does.
+    fn add_route(&mut self, route: RouteEntry) {
+        self.dirty.routes = true;
+        if let Some(routes) = &mut self.routes
+            && is_default(&route)
+            && !routes.contains(&route)
+        {
+            routes.push(route);
+            self.dirty.uplinks = true;
+        }
+    }
+
+    fn insert(&mut self, link: Link) {
+        let index = link.index;
+        let Some(entry) = self.links.get_mut(&index) else {
+            let entry = Entry {
+                shown: Arc::new(LinkView::unjudged(&link)),
+                facts: Facts::default(),
+                link,
+            };
+            self.links.insert(index, entry);
+            self.dirty.unread.insert(index, Unread::All);
+            self.dirty.links.insert(index);
+            self.dirty.uplinks = true;
+            return;
+        };
+        if entry.link == link {
+            return;
+        }
+        let old = std::mem::replace(&mut entry.link, link);
+        let new = &entry.link;
+        let joins = |link: &Link| (link.master, link.parent, link.parent_netnsid);
+        if old.name != new.name {
+            // Others name it in their reasons and attributes.
+            self.dirty.links.extend(self.links.keys());
+            self.dirty.uplinks = true;
+        } else if joins(&old) != joins(new) {
+            self.dirty.uplinks = true;
+        }
+        let Some(Entry { link: new, .. }) = self.links.get(&index) else {
+            return;
+        };
+        if (&old.bus, &old.kind) != (&new.bus, &new.kind) {
+            self.dirty.unread.insert(index, Unread::All);
+        } else if old.carrier != new.carrier {
+            let unread = self.dirty.unread.entry(index);
+            unread.or_insert(Unread::WithCarrier);
+        }
+        if old.flags.up() != new.flags.up() {
+            // The kernel drops routes of a link that goes down without a word.
+            self.dirty.routes = true;
+        }
+        self.dirty.links.insert(index);
+    }
+
+    fn remove(&mut self, index: u32) {
+        let Some(entry) = self.links.remove(&index) else {
+            return;
+        };
+        if let Some(port) = entry.facts.pci {
+            self.leave_port(port, index);
+        }
+        self.addresses.remove(&index);
+        let joined = |entry: &&Entry| {
+            entry.link.master == Some(index) || entry.link.parent == Some(index)
+        };
+        let joined = self.links.values().filter(joined);
+        self.dirty.links.extend(joined.map(|entry| entry.link.index));
+        self.dirty.unread.remove(&index);
+        self.dirty.routes |= self.uplinks.contains_key(&index);
+        self.dirty.uplinks = true;
+        self.dirty.view = true;
+    }
+
+    fn add_address(&mut self, address: Address) {
+        let index = address.index;
+        let of_link = self.addresses.entry(index).or_default();
+        let same = |known: &Address| known.address.address == address.address.address;
+        match of_link.iter_mut().find(|known| same(known)) {
+            Some(known) => *known = address,
+            None => {
+                of_link.push(address);
+                self.address_changed(index);
+            }
+        }
+    }
+
+    fn remove_address(&mut self, address: &Address) {
+        let Some(of_link) = self.addresses.get_mut(&address.index) else {
+            return;
+        };
+        let before = of_link.len();
+        of_link.retain(|known| known.address.address != address.address.address);
+        if of_link.len() != before {
+            self.address_changed(address.index);
+        }
+    }
+
+    fn address_changed(&mut self, index: u32) {
+        self.dirty.links.insert(index);
+        self.dirty.uplinks |= !self.protected.destinations.is_empty();
+        self.dirty.routes |= self.uplinks.contains_key(&index);
+    }
+
+    /// The links whose files are to be read now, each once.
+    pub fn take_unread(&mut self) -> Vec<(Link, Facts, Unread)> {
+        let unread = std::mem::take(&mut self.dirty.unread);
+        let wanted = unread.into_iter().filter_map(|(index, unread)| {
+            let entry = self.links.get(&index)?;
+            let virtual_kind = entry.link.kind.as_ref().filter(|_| entry.link.bus.is_none());
+            let wanted = virtual_kind.is_none_or(|kind| self.rules.kinds.contains(kind));
+            let wanted = wanted && !entry.link.flags.loopback();
+            wanted.then(|| (entry.link.clone(), entry.facts.clone(), unread))
+        });
+        wanted.collect()
+    }
+
+    /// Has the files of all links read again that may have changed without an event.
+    pub fn audit_files(&mut self) {
+        for index in self.links.keys() {
+            let unread = self.dirty.unread.entry(*index);
+            unread.or_insert(Unread::WithCarrier);
+        }
+    }
+
+    /// Takes what the files of a link say.
+    pub fn set_facts(&mut self, index: u32, facts: Facts) {
+        let Some(entry) = self.links.get_mut(&index) else {
+            return;
+        };
+        if entry.facts == facts {
+            return;
+        }
+        let old = std::mem::replace(&mut entry.facts, facts);
+        let new = entry.facts.pci;
+        if old.pci != new {
+            if let Some(port) = old.pci {
+                self.leave_port(port, index);
+            }
+            if let Some(port) = new {
+                let on_port = self.ports.entry(port).or_default();
+                on_port.insert(index);
+                self.dirty.links.extend(on_port.iter());
+            }
+        }
+        self.dirty.links.insert(index);
+    }
+
+    fn leave_port(&mut self, port: (PciAddress, u32), index: u32) {
+        if let Some(on_port) = self.ports.get_mut(&port) {
+            on_port.remove(&index);
+            self.dirty.links.extend(on_port.iter());
+            if on_port.is_empty() {
+                self.ports.remove(&port);
+            }
+        }
+    }
+
+    /// Whether routes are to be dumped and looked up again; asking clears it.
+    pub fn take_routes_stale(&mut self) -> bool {
+        std::mem::take(&mut self.dirty.routes)
+    }
+
+    /// Takes the routes of all tables, of which the default ones are kept. `None` when they could not be had: until they
+    /// are, every link counts as an uplink.
+    pub fn set_routes(&mut self, routes: Option<Vec<RouteEntry>>) {
+        let routes = routes.map(|mut routes| {
+            routes.retain(is_default);
+            routes
+        });
+        if routes != self.routes {
+            self.routes = routes;
+            self.dirty.uplinks = true;
+        }
+    }
+
+    /// Takes which links the kernel would use to reach the protected destinations.
+    pub fn set_routed(&mut self, routed: Vec<(IpAddr, u32)>) {
+        if routed != self.routed {
+            self.routed = routed;
+            self.dirty.uplinks = true;
+        }
+    }
+
+    /// The addresses that the node's traffic goes to or comes from.
+    pub fn protected(&self) -> &Protected {
+        &self.protected
+    }
+
+    /// Takes the addresses of the node and of the API server.
+    pub fn set_destinations(&mut self, destinations: BTreeSet<IpAddr>) {
+        if destinations != self.protected.destinations {
+            self.protected.destinations = destinations;
+            self.dirty.routes = true;
+            self.dirty.uplinks = true;
+            self.dirty.view = true;
+        }
+    }
+
+    /// Takes the complete list of devices in use.
+    pub fn set_in_use(&mut self, list: Vec<InUse>) {
+        let list = list.into_iter();
+        let in_use: BTreeMap<_, _> = list.map(|used| (used.device.name.clone(), used)).collect();
+        if in_use != self.in_use || !self.in_use_known {
+            self.in_use = in_use;
+            self.in_use_known = true;
+            self.dirty.view = true;
+        }
+    }
+
+    /// Judges again what has changed. Whether a new view is worth showing.
+    pub fn settle(&mut self) -> bool {
+        if std::mem::take(&mut self.dirty.uplinks) {
+            self.settle_uplinks();
+        }
+        for index in std::mem::take(&mut self.dirty.links) {
+            if let Some(shown) = self.judge(index) {
+                self.dirty.view = true;
+                if let Some(entry) = self.links.get_mut(&index) {
+                    entry.shown = Arc::new(shown);
+                }
+            }
+        }
+        std::mem::take(&mut self.dirty.view)
+    }
+
+    fn settle_uplinks(&mut self) {
+        let links = self.links.values().map(|entry| &entry.link);
+        let uplinks = match &self.routes {
+            Some(routes) => protected_links(
+                links,
+                routes,
+                self.addresses.values().flatten(),
+                &self.protected,
+                &self.routed,
+            ),
+            None => links
+                .map(|link| (link.index, UplinkReason::UnknownRoute))
+                .collect(),
+        };
+        let differs = |index: &&u32| self.uplinks.get(index) != uplinks.get(index);
+        let touched = self.uplinks.keys().chain(uplinks.keys()).filter(differs);
+        self.dirty.links.extend(touched);
+        self.uplinks = uplinks;
+    }
+}
+
+fn is_default(route: &RouteEntry) -> bool {
+    route.route.destination.prefix_len() == 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! What the inventory shows to the outside: an immutable picture, cheap to take since unchanged parts are shared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use network_driver_common::model::{Device, DeviceName, IfName, Protected};
+use network_driver_netlink::Link;
+
+use super::{InUse, Inventory};
+
+/// The inventory at one time.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// All links at home, by ifindex.
+    pub links: Vec<Arc<LinkView>>,
+    /// Devices in use, also those whose link is away.
+    pub in_use: BTreeMap<DeviceName, InUse>,
+    /// Whether a list of devices in use has been received since start.
+    pub in_use_known: bool,
+    /// What the node's own traffic depends on.
+    pub protected: Protected,
+}
+
+/// A link as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// Its name.
+    pub name: IfName,
+    /// Its number.
+    pub index: u32,
+    /// Its kernel kind; empty for hardware.
+    pub kind: String,
+    /// Whether it is offered.
+    pub offered: Offered,
+}
+
+/// Whether a link is offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// It is, as this device.
+    As(Arc<Device>),
+    /// It is not.
+    No {
+        /// Why: a phrase that follows its name.
+        reason: String,
+        /// Whether it is the node's own traffic that forbids it.
+        protected: bool,
+    },
+}
+
+/// How many links there are of each sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Offered and free.
+    pub offered: usize,
+    /// Protected: the uplink and all joined to it.
+    pub protected: usize,
+    /// Not offered for another reason.
+    pub filtered: usize,
+    /// Held by a claim.
+    pub in_use: usize,
+}
+
+impl LinkView {
+    /// A link that has not been judged.
+    pub(super) fn unjudged(link: &Link) -> Self {
+        Self {
+            name: link.name.clone(),
+            index: link.index,
+            kind: link.kind.clone().unwrap_or_default(),
+            offered: Offered::No {
+                reason: "has not been looked at yet".to_owned(),
+                protected: false,
+            },
+        }
+    }
+
+    /// The device it is offered as.
+    pub fn device(&self) -> Option<&Arc<Device>> {
+        match &self.offered {
+            Offered::As(device) => Some(device),
+            Offered::No { .. } => None,
+        }
+    }
+}
+
+impl View {
+    /// The devices to publish, by name: those offered, and those in use as they were when their claim was prepared.
+    pub fn devices(&self) -> BTreeMap<DeviceName, Arc<Device>> {
+        let offered = self.links.iter().filter_map(|link| link.device());
+        let mut devices: BTreeMap<_, _> = offered
+            .map(|device| (device.name.clone(), Arc::clone(device)))
+            .collect();
+        for (name, used) in &self.in_use {
+            devices.insert(name.clone(), Arc::clone(&used.device));
+        }
+        devices
+    }
+
+    /// How many links there are of each sort.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            in_use: self.in_use.len(),
+            ..Counts::default()
+        };
+        for link in &self.links {
+            let count = match &link.offered {
+                Offered::As(device) if self.in_use.contains_key(&device.name) => continue,
+                Offered::As(_) => &mut counts.offered,
+                Offered::No { protected: true, .. } => &mut counts.protected,
+                Offered::No { .. } => &mut counts.filtered,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+}
+
+impl Inventory {
+    /// The inventory as it was last settled.
+    pub fn view(&self) -> View {
+        View {
+            links: self.links.values().map(|e| Arc::clone(&e.shown)).collect(),
+            in_use: self.in_use.clone(),
+            in_use_known: self.in_use_known,
+            protected: self.protected.clone(),
+        }
+    }
+}

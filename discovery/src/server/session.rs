@@ -1,0 +1,185 @@
+//! One session: what has been sent, what is to be sent next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use network_driver_common::bus::{Component, hello};
+use network_driver_common::model::{ClaimUid, Device, DeviceName, Protected};
+use network_driver_common::wire::InvalidMessage;
+use network_driver_proto::bus;
+use network_driver_proto::bus::inventory_session_request::Message as Said;
+use network_driver_proto::bus::inventory_session_response::Message as Answer;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::OpenSession;
+use crate::inventory::{InUse, View};
+
+/// Most devices in one message.
+const PAGE: usize = 50;
+
+pub(super) struct Session {
+    inbound: Streaming<bus::InventorySessionRequest>,
+    view: watch::Receiver<Option<Arc<View>>>,
+    in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+    sent: Sent,
+    queue: VecDeque<Answer>,
+}
+
+impl Session {
+    /// A session whose hello has been received.
+    pub(super) fn new(
+        inbound: Streaming<bus::InventorySessionRequest>,
+        mut view: watch::Receiver<Option<Arc<View>>>,
+        in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+    ) -> Self {
+        view.mark_changed();
+        Self {
+            inbound,
+            view,
+            in_use,
+            sent: Sent::default(),
+            queue: VecDeque::from([Answer::Hello(hello(Component::Discovery))]),
+        }
+    }
+
+    /// The session as the stream of its answers; it ends with the connection or when the token is cancelled.
+    pub(super) fn stream(
+        self,
+        open: OpenSession,
+        shutdown: CancellationToken,
+    ) -> BoxStream<'static, Result<bus::InventorySessionResponse, Status>> {
+        let state = (self, open, shutdown);
+        stream::unfold(state, |(mut session, open, shutdown)| async move {
+            let next = tokio::select! {
+                next = session.next() => next?,
+                () = shutdown.cancelled() => return None,
+            };
+            let response = next.map(|answer| bus::InventorySessionResponse {
+                message: Some(answer),
+            });
+            Some((response, (session, open, shutdown)))
+        })
+        .boxed()
+    }
+
+    /// The next answer; `None` when the peer is gone.
+    async fn next(&mut self) -> Option<Result<Answer, Status>> {
+        loop {
+            if let Some(answer) = self.queue.pop_front() {
+                return Some(Ok(answer));
+            }
+            tokio::select! {
+                said = self.inbound.message() => match said {
+                    Ok(Some(request)) => self.hear(request),
+                    Ok(None) => return None,
+                    Err(status) => return Some(Err(status)),
+                },
+                changed = self.view.changed() => {
+                    changed.ok()?;
+                    if let Some(view) = self.view.borrow_and_update().as_deref() {
+                        let pages = self.sent.pages(view).into_iter();
+                        self.queue.extend(pages.map(Answer::Update));
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, request: bus::InventorySessionRequest) {
+        match request.message {
+            Some(Said::DevicesInUse(list)) => {
+                let before = self.in_use.borrow().clone();
+                let list = in_use(&list, before.as_deref().map_or(&[], Vec::as_slice));
+                tracing::debug!(devices = list.len(), "devices in use received");
+                self.in_use.send_replace(Some(Arc::new(list)));
+            }
+            // A second hello changes nothing; a message that is newer than we are is skipped.
+            Some(Said::Hello(_)) | None => {}
+        }
+    }
+}
+
+/// Reads a list of devices in use. An entry that cannot be read keeps what was known under its name: to forget it could
+/// offer a device that a pod holds.
+pub(super) fn in_use(list: &bus::DevicesInUse, before: &[InUse]) -> Vec<InUse> {
+    let entries = list.devices.iter().filter_map(|entry| match read(entry) {
+        Ok(used) => Some(used),
+        Err(error) => {
+            tracing::warn!(err = %error, "device in use cannot be read");
+            let name = &entry.device.as_ref()?.name;
+            let known = before.iter().find(|used| used.device.name.as_str() == name);
+            known.cloned()
+        }
+    });
+    entries.collect()
+}
+
+fn read(entry: &bus::DeviceInUse) -> Result<InUse, InvalidMessage> {
+    let missing = || InvalidMessage::new("device", "is missing");
+    let device = entry.device.as_ref().ok_or_else(missing)?;
+    let device = Device::try_from(device).map_err(|error| error.within("device"))?;
+    let claim = entry.claim_uid.parse::<ClaimUid>();
+    Ok(InUse {
+        device: Arc::new(device),
+        claim: claim.map_err(|error| InvalidMessage::new("claim_uid", error.to_string()))?,
+    })
+}
+
+/// What a peer has been told.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// `None` before the first whole inventory.
+    devices: Option<BTreeMap<DeviceName, Arc<Device>>>,
+    protected: Option<Protected>,
+}
+
+impl Sent {
+    /// The messages that bring the peer from what it knows to this view; none when it knows it.
+    pub(super) fn pages(&mut self, view: &View) -> Vec<bus::InventoryUpdate> {
+        let devices = view.devices();
+        let is_first = self.devices.is_none();
+        let known = self.devices.take().unwrap_or_default();
+        let changed = devices
+            .iter()
+            .filter(|(name, device)| known.get(*name) != Some(*device));
+        let changed: Vec<bus::Device> = changed.map(|(_, device)| (&**device).into()).collect();
+        let removed = known.keys().filter(|name| !devices.contains_key(*name));
+        let removed: Vec<String> = removed.map(ToString::to_string).collect();
+        self.devices = Some(devices);
+        let protected = (self.protected.as_ref() != Some(&view.protected)).then(|| {
+            self.protected = Some(view.protected.clone());
+            (&view.protected).into()
+        });
+        if !is_first && changed.is_empty() && removed.is_empty() && protected.is_none() {
+            return Vec::new();
+        }
+        let mut pages: Vec<bus::InventoryUpdate> = changed
+            .chunks(PAGE)
+            .map(|page| bus::InventoryUpdate {
+                changed: page.to_vec(),
+                // Every message after the first whole inventory is a change that holds by itself.
+                synced: !is_first,
+                ..bus::InventoryUpdate::default()
+            })
+            .collect();
+        if pages.is_empty() {
+            pages.push(bus::InventoryUpdate {
+                synced: !is_first,
+                ..bus::InventoryUpdate::default()
+            });
+        }
+        if let Some(first) = pages.first_mut() {
+            first.reset = is_first;
+            first.removed = removed;
+            first.protected = protected;
+        }
+        if let Some(last) = pages.last_mut() {
+            last.synced = true;
+        }
+        pages
+    }
+}

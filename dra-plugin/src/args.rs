@@ -1,0 +1,94 @@
+//! The command line. Every flag can also be given as an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use network_driver_common::admin::AdminCommand;
+use network_driver_common::bus::BusArgs;
+use network_driver_common::metrics::HttpArgs;
+use network_driver_common::model::DriverName;
+use network_driver_common::telemetry::TelemetryArgs;
+
+/// Prepares ResourceClaims for the pods of this node: the kubelet's DRA plugin of network-driver.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dra-plugin", version)]
+pub struct Args {
+    /// What to do instead of running the daemon
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The daemon's settings
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+    /// Where the driver's daemons meet
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// Logs and traces
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Metrics and probes
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Settings of the daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DaemonArgs {
+    /// Name of the driver, as in DeviceClasses and ResourceSlices
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_DRIVER_NAME",
+        value_name = "NAME",
+        default_value = "network.example.com"
+    )]
+    pub driver_name: DriverName,
+    /// Name of this node
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_NODE_NAME",
+        value_name = "NAME",
+        default_value = ""
+    )]
+    pub node_name: String,
+    /// Kubeconfig of the cluster; without it the pod's service account is used
+    #[arg(long, env = "NETWORK_DRIVER_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubelet's root directory: its plugins/ and plugins_registry/ hold the driver's sockets
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_KUBELET_ROOT_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/kubelet"
+    )]
+    pub kubelet_root_dir: PathBuf,
+    /// Directory of the state database; it must survive the daemon
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/network-driver"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Questions to the running daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the prepared claims of this node
+    Claims {
+        /// Form of the list
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// What every daemon answers
+    #[command(flatten)]
+    Admin(AdminCommand),
+}
+
+/// Form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line for each device.
+    Text,
+    /// JSON.
+    Json,
+}

@@ -1,0 +1,290 @@
+//! Preparing a claim: read, planned, checked by the hook, on disk, and only then answered.
+//!
+//! # Guarantees
+//! When the answer is good, the record is on disk and the hook attaches from it. A call that is given up midway, by its
+//! deadline, by the kubelet or by an unprepare, leaves either nothing or a record that the next call completes.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Record};
+use network_driver_common::telemetry;
+use network_driver_kubernetes::EventKind;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, debug, field, info, info_span, warn};
+
+use super::fault::sentence;
+use super::plan::plan;
+use super::turn::Turn;
+use super::{AllocatedClaim, PrepareError};
+use crate::driver::Driver;
+use crate::hook::Hook;
+use crate::metrics::Verb;
+use crate::reason::Reason;
+use crate::store::BookError;
+
+/// A claim that is ready for its pods.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Prepared {
+    /// Its devices, in the order of the allocation; none when the claim is not ours.
+    pub devices: Vec<PreparedDevice>,
+}
+
+/// One device of a prepared claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PreparedDevice {
+    /// Base name of the request.
+    pub request: String,
+    /// Pool of the device.
+    pub pool: String,
+    /// The device.
+    pub device: DeviceName,
+}
+
+impl Prepared {
+    fn of(record: &Record) -> Self {
+        let devices = record.attachments.iter().map(|attachment| PreparedDevice {
+            request: attachment.request.clone(),
+            pool: attachment.pool.clone(),
+            device: attachment.device.name.clone(),
+        });
+        Self {
+            devices: devices.collect(),
+        }
+    }
+}
+
+impl Driver {
+    /// Prepares a claim, at the latest by the deadline. Says what came of it in log, metrics and events.
+    ///
+    /// # Cancel safety
+    /// May be dropped midway: see the guarantees of this file.
+    pub(crate) async fn prepare(
+        &self,
+        claim: &ClaimRef,
+        deadline: Duration,
+    ) -> Result<Prepared, PrepareError> {
+        let span = info_span!(
+            "claim.prepare",
+            dra.claim.namespace = claim.namespace,
+            dra.claim.name = claim.name,
+            dra.claim.uid = %claim.uid,
+            dra.devices.count = field::Empty,
+            error.r#type = field::Empty,
+            otel.status_code = field::Empty,
+        );
+        async {
+            let started = Instant::now();
+            let result = self.prepare_within(claim, deadline).await;
+            self.tell_prepared(claim, &result, started.elapsed());
+            result
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn prepare_within(
+        &self,
+        claim: &ClaimRef,
+        deadline: Duration,
+    ) -> Result<Prepared, PrepareError> {
+        let turn = self.turns.prepare(&claim.uid);
+        let work = AssertUnwindSafe(self.prepare_in_turn(claim, &turn)).catch_unwind();
+        tokio::select! {
+            biased;
+            () = turn.given_up() => Err(PrepareError::Cancelled),
+            done = tokio::time::timeout(deadline, work) => match done {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(PrepareError::Panicked),
+                Err(_) => Err(PrepareError::Deadline(deadline)),
+            },
+        }
+    }
+
+    async fn prepare_in_turn(
+        &self,
+        claim: &ClaimRef,
+        turn: &Turn,
+    ) -> Result<Prepared, PrepareError> {
+        let _turn = turn.wait().await;
+        let object = self.claims.read(claim).await.map_err(PrepareError::Read)?;
+        let claim = AllocatedClaim::parse(claim, &object, &self.name)?;
+        if claim.results.is_empty() {
+            return Ok(Prepared::default());
+        }
+        let before = self.book.settled(&claim.claim.uid).await;
+        match before.map_err(PrepareError::Store)? {
+            Some(record) => self.prepare_again(&record, claim).await,
+            None => self.prepare_anew(claim).await,
+        }
+    }
+
+    async fn prepare_anew(&self, claim: AllocatedClaim) -> Result<Prepared, PrepareError> {
+        let attachments = info_span!("claim.validate").in_scope(|| {
+            plan(&claim, &self.name, &self.node, |name| self.device(name))
+        })?;
+        for attachment in &attachments {
+            let device = &attachment.device.name;
+            if let Some(holder) = self.book.holder(device) {
+                let device = device.clone();
+                return Err(PrepareError::DeviceInUse { device, holder });
+            }
+        }
+        let record = Record {
+            claim: claim.claim,
+            pods: claim.pods,
+            attachments,
+            traceparent: telemetry::traceparent(),
+            prepared: SystemTime::now(),
+            boot_id: self.boot_id.clone(),
+            sandbox: None,
+        };
+        self.check_and_keep(record).await
+    }
+
+    /// The same answer again. The claim may have new pods, the hook may have lost the record, and since a reboot the
+    /// links have to be looked at anew.
+    async fn prepare_again(
+        &self,
+        record: &Arc<Record>,
+        claim: AllocatedClaim,
+    ) -> Result<Prepared, PrepareError> {
+        if let Some(prepared) = device_no_longer_allocated(record, &claim) {
+            return Err(PrepareError::AllocationChanged { prepared });
+        }
+        let looked_at = record.attachments.iter().all(|a| a.snapshot.is_some());
+        if record.boot_id != self.boot_id || !looked_at {
+            return self
+                .check_and_keep(Record {
+                    pods: claim.pods,
+                    traceparent: telemetry::traceparent(),
+                    prepared: SystemTime::now(),
+                    boot_id: self.boot_id.clone(),
+                    sandbox: None,
+                    ..Record::clone(record)
+                })
+                .await;
+        }
+        self.hook.ready()?;
+        let pods = claim.pods;
+        let refreshed = self.book.update(&record.claim.uid, move |r| r.pods = pods);
+        let refreshed = refreshed.await.map_err(PrepareError::Store)?;
+        let record = refreshed.unwrap_or_else(|| Arc::clone(record));
+        self.hook.commit(&record).await?;
+        Ok(Prepared::of(&record))
+    }
+
+    async fn check_and_keep(&self, mut record: Record) -> Result<Prepared, PrepareError> {
+        self.hook.ready()?;
+        let check = Check::new(&self.hook, &record.claim.uid);
+        let span = info_span!("claim.inspect_link");
+        let snapshots = self.hook.check(&record).instrument(span).await?;
+        for (attachment, snapshot) in record.attachments.iter_mut().zip(snapshots) {
+            attachment.snapshot = Some(snapshot);
+        }
+        let span = info_span!("claim.store");
+        let kept = self.book.put(record.clone()).instrument(span).await;
+        kept.map_err(store_error)?;
+        check.keep();
+        self.hook.commit(&record).await?;
+        Ok(Prepared::of(&record))
+    }
+
+    fn device(&self, name: &DeviceName) -> Result<Device, PrepareError> {
+        let node = || self.node.clone();
+        match self.inventory.device(name) {
+            Some(Some(device)) => Ok(device),
+            Some(None) => Err(PrepareError::DeviceNotFound {
+                device: name.clone(),
+                node: node(),
+            }),
+            None => Err(PrepareError::NoInventory { node: node() }),
+        }
+    }
+
+    fn tell_prepared(
+        &self,
+        claim: &ClaimRef,
+        result: &Result<Prepared, PrepareError>,
+        took: Duration,
+    ) {
+        let (span, reason) = (Span::current(), result.as_ref().err().map(PrepareError::reason));
+        self.metrics.answered(Verb::Prepare, reason, took);
+        let ms = took.as_millis();
+        match result {
+            Ok(prepared) if prepared.devices.is_empty() => {
+                debug!(claim = %claim, claimUID = %claim.uid, "claim has no device of this driver");
+            }
+            Ok(prepared) => {
+                let names = names(prepared);
+                span.record("dra.devices.count", prepared.devices.len());
+                info!(claim = %claim, claimUID = %claim.uid, device = names, durationMs = ms, "claim prepared");
+                let note = format!("prepared {names} on node {}", self.node);
+                self.events
+                    .claim(claim, EventKind::Normal, Reason::ClaimPrepared, note);
+            }
+            Err(PrepareError::Cancelled) => {
+                info!(claim = %claim, claimUID = %claim.uid, "prepare given up: the claim is being unprepared");
+            }
+            Err(error) => {
+                let reason = error.reason();
+                let text = sentence(error);
+                span.record("error.type", reason.as_str());
+                span.record("otel.status_code", "ERROR");
+                warn!(claim = %claim, claimUID = %claim.uid, reason = reason.as_str(), err = text, durationMs = ms, "claim not prepared");
+                self.events.claim(claim, EventKind::Warning, reason, text);
+            }
+        }
+    }
+}
+
+fn names(prepared: &Prepared) -> String {
+    let names: Vec<_> = prepared.devices.iter().map(|d| d.device.as_str()).collect();
+    names.join(", ")
+}
+
+fn store_error(error: BookError) -> PrepareError {
+    match error {
+        BookError::DeviceInUse { device, holder } => PrepareError::DeviceInUse { device, holder },
+        error => PrepareError::Store(error),
+    }
+}
+
+/// A device of the record that the claim's allocation does not name, or the other way round.
+fn device_no_longer_allocated(record: &Record, claim: &AllocatedClaim) -> Option<DeviceName> {
+    let prepared: BTreeSet<_> = record.attachments.iter().map(|a| &a.device.name).collect();
+    let allocated: BTreeSet<_> = claim.results.iter().map(|r| &r.device).collect();
+    let mut differing = prepared.symmetric_difference(&allocated);
+    let first = differing.next()?;
+    Some((*first).clone())
+}
+
+/// A check that is taken back unless its record is kept.
+struct Check<'a> {
+    hook: &'a Hook,
+    uid: Option<ClaimUid>,
+}
+
+impl<'a> Check<'a> {
+    fn new(hook: &'a Hook, uid: &ClaimUid) -> Self {
+        Self {
+            hook,
+            uid: Some(uid.clone()),
+        }
+    }
+
+    fn keep(mut self) {
+        self.uid = None;
+    }
+}
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        if let Some(uid) = &self.uid {
+            self.hook.abandon(uid);
+        }
+    }
+}

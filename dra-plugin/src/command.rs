@@ -1,0 +1,134 @@
+//! Sub-commands: questions to the running daemon.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use network_driver_common::admin::{AskError, ask};
+use network_driver_common::bus::{self, BusArgs, Component};
+use network_driver_common::model::Record;
+use network_driver_proto::bus::ListClaimsRequest;
+use network_driver_proto::bus::claims_client::ClaimsClient;
+use serde_json::{Value, json};
+
+use crate::args::{Command, Output};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest answer that is read: all records of a node.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Answers a sub-command; returns what is to be printed.
+///
+/// # Errors
+/// The daemon cannot be reached, or is not ready.
+pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, AskError> {
+    match command {
+        Command::Admin(command) => ask(bus.dir(), Component::DraPlugin, command).await,
+        Command::Claims { output } => {
+            let records = claims(bus).await?;
+            Ok(match output {
+                Output::Text => table(&records),
+                Output::Json => json(&records).to_string() + "\n",
+            })
+        }
+    }
+}
+
+async fn claims(bus: &BusArgs) -> Result<Vec<Record>, AskError> {
+    let channel = bus::channel(bus.dir(), Component::DraPlugin);
+    let mut client = ClaimsClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+    let request = bus::with_trace(ListClaimsRequest {}, DEADLINE);
+    let failed = |status| AskError::call(bus.dir(), Component::DraPlugin, status);
+    let answer = client.list(request).await.map_err(failed)?.into_inner();
+    let records: Result<Vec<_>, _> = answer.records.iter().map(Record::try_from).collect();
+    records.map_err(|error| failed(tonic::Status::data_loss(error.to_string())))
+}
+
+/// A line for each device.
+fn table(records: &[Record]) -> String {
+    let mut rows = vec![["CLAIM", "UID", "DEVICE", "LINK", "PODS", "SANDBOX"].map(str::to_owned)];
+    for record in records {
+        for attachment in &record.attachments {
+            rows.push([
+                record.claim.to_string(),
+                record.claim.uid.to_string(),
+                attachment.device.name.to_string(),
+                attachment.device.interface.to_string(),
+                record.pods.len().to_string(),
+                record.sandbox.as_ref().map_or("-".to_owned(), ToString::to_string),
+            ]);
+        }
+    }
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            let width = *width;
+            // Writing to a String cannot fail.
+            drop(write!(line, "{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+pub(crate) fn json<'a>(records: impl IntoIterator<Item = &'a Record>) -> Value {
+    let records = records.into_iter().map(|record| {
+        let pods: Vec<_> = record.pods.iter().map(ToString::to_string).collect();
+        let devices = record.attachments.iter().map(|attachment| {
+            let addresses = attachment.config.addresses.iter();
+            json!({
+                "request": attachment.request,
+                "pool": attachment.pool,
+                "device": attachment.device.name.as_str(),
+                "link": attachment.device.interface.to_string(),
+                "wantedName": attachment.config.name.as_ref().map(ToString::to_string),
+                "wantedMtu": attachment.config.mtu.map(network_driver_common::model::Mtu::get),
+                "wantedAddresses": addresses.map(ToString::to_string).collect::<Vec<_>>(),
+                "checked": attachment.snapshot.is_some(),
+            })
+        });
+        json!({
+            "namespace": record.claim.namespace,
+            "name": record.claim.name,
+            "uid": record.claim.uid.as_str(),
+            "pods": pods,
+            "sandbox": record.sandbox.as_ref().map(ToString::to_string),
+            "bootID": record.boot_id,
+            "traceparent": record.traceparent,
+            "devices": devices.collect::<Vec<_>>(),
+        })
+    });
+    Value::Array(records.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::record;
+
+    #[test]
+    fn the_table_has_a_line_for_each_device() {
+        let text = table(&[record("c-1", &["eth1", "eth2"])]);
+        let want = "\
+CLAIM        UID  DEVICE  LINK  PODS  SANDBOX
+default/c-1  c-1  eth1    eth1  1     -
+default/c-1  c-1  eth2    eth2  1     -
+";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn json_names_claim_pods_and_devices() {
+        let json = json(&[record("c-1", &["eth1"])]);
+        assert_eq!(json[0]["uid"], "c-1");
+        assert_eq!(json[0]["pods"], json!(["p-c-1"]));
+        assert_eq!(json[0]["devices"][0]["device"], "eth1");
+    }
+}

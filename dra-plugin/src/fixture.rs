@@ -1,0 +1,61 @@
+//! Records and devices for tests.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use network_driver_common::model::{
+    Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity, Record,
+    Snapshot,
+};
+
+pub(crate) fn device(name: &str) -> Device {
+    let interface: IfName = name.parse().unwrap();
+    Device {
+        name: name.parse().unwrap(),
+        identity: LinkIdentity::Other {
+            kind: "veth".into(),
+            hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+            home_name: interface.clone(),
+        },
+        interface,
+        attributes: BTreeMap::from([("ifName".parse().unwrap(), AttributeValue::text(name))]),
+        capacity: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn snapshot(name: &str) -> Snapshot {
+    Snapshot {
+        name: name.parse().unwrap(),
+        mtu: 1500,
+        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+        up: true,
+        alias: Vec::new(),
+        altnames: Vec::new(),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+    }
+}
+
+/// A record of a claim named like its UID, for pod `p-<uid>`.
+pub(crate) fn record(uid: &str, devices: &[&str]) -> Record {
+    let attachment = |name: &&str| Attachment {
+        request: "nic".into(),
+        pool: "node-1".into(),
+        device: device(name),
+        config: InterfaceConfig::default(),
+        snapshot: Some(snapshot(name)),
+    };
+    Record {
+        claim: ClaimRef {
+            namespace: "default".into(),
+            name: uid.into(),
+            uid: uid.parse().unwrap(),
+        },
+        pods: [format!("p-{uid}").parse().unwrap()].into(),
+        attachments: devices.iter().map(attachment).collect(),
+        traceparent: None,
+        prepared: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        boot_id: "boot-1".into(),
+        sandbox: None,
+    }
+}

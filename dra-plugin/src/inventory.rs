@@ -1,0 +1,318 @@
+//! The devices of this node, as discovery tells them. What was received once stays good while discovery is away: the
+//! hook verifies existence, identity and uplink when it checks a record.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use network_driver_common::bus::{self, Backoff, Component};
+use network_driver_common::health::Part;
+use network_driver_common::model::{Device, DeviceName, Record};
+use network_driver_common::wire::InvalidMessage;
+use network_driver_proto::bus::inventory_client::InventoryClient;
+use network_driver_proto::bus::inventory_session_request::Message as Said;
+use network_driver_proto::bus::inventory_session_response::Message as Heard;
+use network_driver_proto::bus::{
+    DeviceInUse, DevicesInUse, InventorySessionRequest, InventoryUpdate, Protected,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tracing::{debug, info, warn};
+
+use crate::claim::sentence;
+use crate::metrics::Metrics;
+use crate::store::Book;
+
+/// Most devices that discovery may tell of.
+const MAX_DEVICES: usize = 16_384;
+/// Longest wait for discovery's hello.
+const HELLO: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Devices of this node.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    /// A std lock: held for a map access, never over an await.
+    state: RwLock<State>,
+    protected: watch::Sender<Option<Protected>>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` until a whole inventory was received.
+    devices: Option<BTreeMap<DeviceName, Device>>,
+    /// Pages of a whole inventory that is being received.
+    incoming: Option<BTreeMap<DeviceName, Device>>,
+}
+
+/// Why a session with discovery ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("call discovery")]
+    Call(#[source] tonic::Status),
+    #[error("discovery closed the session")]
+    Closed,
+    #[error("discovery said no hello within {} s", HELLO.as_secs())]
+    NoHello,
+    #[error("discovery sent what makes no sense")]
+    Invalid(#[source] InvalidMessage),
+    #[error("discovery sent more than {MAX_DEVICES} devices")]
+    TooMany,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            state: RwLock::default(),
+            protected: watch::Sender::new(None),
+            changed: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Inventory {
+    /// The device of a name: `None` as long as no inventory was received, `Some(None)` when there is none of the name.
+    pub(crate) fn device(&self, name: &DeviceName) -> Option<Option<Device>> {
+        let state = self.read();
+        let devices = state.devices.as_ref()?;
+        Some(devices.get(name).cloned())
+    }
+
+    /// Names of all devices.
+    pub(crate) fn names(&self) -> Vec<DeviceName> {
+        let state = self.read();
+        state.devices.iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    /// What the node's own traffic depends on; `None` until discovery has said it.
+    pub(crate) fn protected(&self) -> watch::Receiver<Option<Protected>> {
+        self.protected.subscribe()
+    }
+
+    /// Tells of each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn apply(&self, update: InventoryUpdate) -> Result<(), SessionError> {
+        if let Some(protected) = update.protected {
+            self.protected.send_replace(Some(protected));
+        }
+        let state = self.state.write();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        if update.reset {
+            state.incoming = Some(BTreeMap::new());
+        }
+        let State { devices, incoming } = &mut *state;
+        let target = match incoming {
+            Some(incoming) => incoming,
+            None => devices.get_or_insert_default(),
+        };
+        for device in &update.changed {
+            let device = Device::try_from(device).map_err(SessionError::Invalid)?;
+            target.insert(device.name.clone(), device);
+        }
+        for name in &update.removed {
+            target.retain(|device, _| device.as_str() != name);
+        }
+        if target.len() > MAX_DEVICES {
+            return Err(SessionError::TooMany);
+        }
+        if update.synced {
+            if let Some(whole) = incoming.take() {
+                info!(devices = whole.len(), "inventory received");
+                *devices = Some(whole);
+            }
+        }
+        drop(state);
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a session with discovery, for ever. `part` is ready while an inventory is known and the session is open.
+pub(crate) async fn follow(
+    inventory: Arc<Inventory>,
+    channel: Channel,
+    book: Book,
+    metrics: Metrics,
+    part: Part,
+) -> std::convert::Infallible {
+    let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut said = String::new();
+    part.not_ready("no session with discovery");
+    loop {
+        let Err(error) = session(&inventory, &channel, &book, |open| {
+            if open {
+                backoff.reset();
+                said.clear();
+                part.ready();
+            }
+            metrics.connected(Component::Discovery.as_str(), open);
+        })
+        .await;
+        metrics.connected(Component::Discovery.as_str(), false);
+        let text = sentence(&error);
+        part.not_ready(format!("no session with discovery: {text}"));
+        if text == said {
+            debug!(err = text, "no session with discovery; will retry");
+        } else {
+            warn!(err = text, "no session with discovery; will retry");
+            said = text;
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+/// One session, until it ends. `opened` is told once discovery has sent its whole inventory.
+async fn session(
+    inventory: &Inventory,
+    channel: &Channel,
+    book: &Book,
+    mut opened: impl FnMut(bool),
+) -> Result<std::convert::Infallible, SessionError> {
+    let (say, requests) = mpsc::channel(4);
+    let mut records = book.changes();
+    let message = |said| InventorySessionRequest {
+        message: Some(said),
+    };
+    let closed = |_| SessionError::Closed;
+    let hello = bus::hello(Component::DraPlugin);
+    say.send(message(Said::Hello(hello))).await.map_err(closed)?;
+    let mut in_use = devices_in_use(&book.records());
+    let first = Said::DevicesInUse(in_use.clone());
+    say.send(message(first)).await.map_err(closed)?;
+    let mut client = InventoryClient::new(channel.clone());
+    let call = client.session(ReceiverStream::new(requests));
+    let response = tokio::time::timeout(HELLO, call)
+        .await
+        .map_err(|_| SessionError::NoHello)?;
+    let mut heard = response.map_err(SessionError::Call)?.into_inner();
+    loop {
+        tokio::select! {
+            response = heard.message() => {
+                let response = response.map_err(SessionError::Call)?;
+                match response.ok_or(SessionError::Closed)?.message {
+                    Some(Heard::Hello(hello)) => {
+                        debug!(peer.version = hello.version, "session with discovery begun");
+                    }
+                    Some(Heard::Update(update)) => {
+                        let synced = update.synced;
+                        inventory.apply(update)?;
+                        if synced {
+                            opened(true);
+                        }
+                    }
+                    None => {}
+                }
+            }
+            changed = records.changed() => {
+                changed.map_err(|_| SessionError::Closed)?;
+                let now = devices_in_use(&book.records());
+                if now != in_use {
+                    in_use = now;
+                    let list = Said::DevicesInUse(in_use.clone());
+                    say.send(message(list)).await.map_err(closed)?;
+                }
+            }
+        }
+    }
+}
+
+/// The slice entries that must stay as they are, in a stable order.
+fn devices_in_use(records: &[Arc<Record>]) -> DevicesInUse {
+    let of_record = |record: &Arc<Record>| {
+        let entry = |attachment: &network_driver_common::model::Attachment| DeviceInUse {
+            device: Some((&attachment.device).into()),
+            claim_uid: record.claim.uid.to_string(),
+        };
+        record.attachments.iter().map(entry).collect::<Vec<_>>()
+    };
+    DevicesInUse {
+        devices: records.iter().flat_map(of_record).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::device;
+
+    fn update(names: &[&str]) -> InventoryUpdate {
+        InventoryUpdate {
+            changed: names.iter().map(|name| (&device(name)).into()).collect(),
+            ..InventoryUpdate::default()
+        }
+    }
+
+    fn known(inventory: &Inventory, name: &str) -> Option<bool> {
+        let device = inventory.device(&name.parse().unwrap());
+        device.map(|device| device.is_some())
+    }
+
+    #[test]
+    fn a_whole_inventory_shows_only_when_all_of_it_is_there() {
+        let inventory = Inventory::default();
+        let first = InventoryUpdate {
+            reset: true,
+            ..update(&["eth1"])
+        };
+        inventory.apply(first.clone()).unwrap();
+        assert_eq!(known(&inventory, "eth1"), None);
+        let last = InventoryUpdate {
+            synced: true,
+            ..update(&["eth2"])
+        };
+        inventory.apply(last).unwrap();
+        assert_eq!(known(&inventory, "eth1"), Some(true));
+        assert_eq!(known(&inventory, "eth3"), Some(false));
+        inventory.apply(first).unwrap();
+        assert_eq!(known(&inventory, "eth2"), Some(true), "the former one stays meanwhile");
+    }
+
+    #[test]
+    fn changes_patch_the_inventory() {
+        let inventory = Inventory::default();
+        inventory
+            .apply(InventoryUpdate {
+                reset: true,
+                synced: true,
+                ..update(&["eth1", "eth2"])
+            })
+            .unwrap();
+        inventory
+            .apply(InventoryUpdate {
+                removed: vec!["eth1".into(), "never".into()],
+                synced: true,
+                ..update(&["eth3"])
+            })
+            .unwrap();
+        let names: Vec<_> = inventory.names().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["eth2", "eth3"]);
+    }
+
+    #[test]
+    fn protected_destinations_come_with_any_update() {
+        let inventory = Inventory::default();
+        let protected = Protected {
+            destinations: vec!["10.0.0.1".into()],
+            interface_names: vec![],
+        };
+        let mut seen = inventory.protected();
+        inventory
+            .apply(InventoryUpdate {
+                protected: Some(protected.clone()),
+                ..InventoryUpdate::default()
+            })
+            .unwrap();
+        assert_eq!(*seen.borrow_and_update(), Some(protected));
+    }
+}

@@ -1,0 +1,150 @@
+//! Noticing that a socket's file was removed or replaced. The kubelet empties its directories at times, and finds a
+//! driver again only by a new file.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Which file it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    /// An inode's number may be used again at once; the time of its making is not.
+    changed: (i64, i64),
+}
+
+impl FileId {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+/// Watches the directory of a file, and the directory above that.
+#[derive(Debug)]
+pub(super) struct Watch {
+    events: AsyncFd<Events>,
+    path: PathBuf,
+    id: FileId,
+}
+
+/// An inotify descriptor in the form that tokio takes.
+#[derive(Debug)]
+struct Events(Inotify);
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Watch {
+    /// Watches a file that exists.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let flags = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        for directory in path.ancestors().skip(1).take(2) {
+            inotify.add_watch(directory, flags)?;
+        }
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; ours owns its descriptor and never changes it, as both ask"
+        )]
+        let events = AsyncFd::with_interest(Events(inotify), Interest::READABLE)?;
+        Ok(Self {
+            events,
+            path: path.to_owned(),
+            id: FileId::of(path)?,
+        })
+    }
+
+    /// The file that is watched.
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Returns when the path no longer leads to the file.
+    pub(super) async fn gone(&self) -> io::Result<()> {
+        while FileId::of(&self.path).is_ok_and(|id| id == self.id) {
+            let mut ready = self.events.readable().await?;
+            match self.events.get_ref().0.read_events() {
+                Ok(_) => {}
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn noticed(watch: &Watch) -> bool {
+        let gone = tokio::time::timeout(Duration::from_secs(5), watch.gone());
+        gone.await.is_ok_and(|gone| gone.is_ok())
+    }
+
+    #[tokio::test]
+    async fn a_removed_file_and_a_removed_directory_are_noticed() {
+        type Remove = fn(&Path);
+        let removals: [Remove; 3] = [
+            |dir| fs::remove_file(dir.join("plugins/a.sock")).unwrap(),
+            |dir| fs::remove_dir_all(dir.join("plugins")).unwrap(),
+            |dir| fs::rename(dir.join("plugins"), dir.join("old")).unwrap(),
+        ];
+        for (index, remove) in removals.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("plugins")).unwrap();
+            let file = dir.path().join("plugins/a.sock");
+            fs::write(&file, "").unwrap();
+            let watch = Watch::new(&file).unwrap();
+            remove(dir.path());
+            assert!(noticed(&watch).await, "removal {index}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_replaced_before_anyone_looked_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("plugins")).unwrap();
+        let file = dir.path().join("plugins/a.sock");
+        fs::write(&file, "").unwrap();
+        let watch = Watch::new(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        assert!(noticed(&watch).await);
+    }
+
+    #[tokio::test]
+    async fn other_files_do_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("plugins")).unwrap();
+        let file = dir.path().join("plugins/a.sock");
+        fs::write(&file, "").unwrap();
+        let watch = Watch::new(&file).unwrap();
+        fs::write(dir.path().join("plugins/b.sock"), "").unwrap();
+        let gone = tokio::time::timeout(Duration::from_millis(50), watch.gone());
+        assert!(gone.await.is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! Serving the hook (`Claims`): one session at a time, a newer one takes over. A session begins with all records; the
+//! orders that follow go behind them in the same stream, so that none is overtaken by an older record.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use network_driver_common::bus::{self, Component};
+use network_driver_common::model::Record;
+use network_driver_proto::bus::claims_server::{Claims, ClaimsServer};
+use network_driver_proto::bus::claims_session_request::Message as Heard;
+use network_driver_proto::bus::claims_session_response::Message as Said;
+use network_driver_proto::bus::{
+    ClaimsSessionRequest, ClaimsSessionResponse, Hello, ListClaimsRequest, ListClaimsResponse,
+    Protected, Records, Report, ReportAck,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::driver::Driver;
+use crate::hook::OpenSession;
+
+/// Records in a page.
+const PAGE: usize = 50;
+/// Longest wait for the hook's hello.
+const HELLO: Duration = Duration::from_secs(5);
+/// Reports that may wait to be handled.
+const REPORTS: usize = 64;
+
+/// The `Claims` service.
+#[derive(Debug)]
+pub(crate) struct Server {
+    driver: Arc<Driver>,
+    sessions: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Result<ClaimsSessionResponse, Status>> + Send>>;
+
+impl Server {
+    /// Serves until the token is cancelled.
+    pub(crate) fn service(driver: Arc<Driver>, shutdown: CancellationToken) -> ClaimsServer<Self> {
+        ClaimsServer::new(Self {
+            driver,
+            sessions: TaskTracker::new(),
+            shutdown,
+        })
+    }
+
+    /// Everything that the session says: the beginning, then what comes up.
+    fn outbound(&self, session: OpenSession) -> Messages {
+        let mut protected = self.driver.inventory.protected();
+        let known = protected.borrow_and_update().clone();
+        let records = self.driver.book.records();
+        let beginning = std::iter::once(Said::Hello(bus::hello(Component::DraPlugin)))
+            .chain(known.map(Said::Protected))
+            .map(message)
+            .chain(pages(records).into_iter().map(Said::Records).map(message));
+        let news = WatchStream::from_changes(protected)
+            .filter_map(|protected: Option<Protected>| std::future::ready(protected))
+            .map(|protected| message(Said::Protected(protected)));
+        let queue = ReceiverStream::new(session.queue);
+        let end = session.end.clone();
+        // When the hook goes away this stream is dropped, and the reading of the session ends with it.
+        let gone = session.end.drop_guard();
+        let stream = stream::iter(beginning)
+            .chain(stream::select(queue, news))
+            .take_until(async move { end.cancelled().await })
+            .map(move |message| {
+                let _ = &gone;
+                Ok(message)
+            });
+        Box::pin(stream)
+    }
+}
+
+#[tonic::async_trait]
+impl Claims for Server {
+    type SessionStream = Messages;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<ClaimsSessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut inbound = request.into_inner();
+        let hello = hello(&mut inbound).await?;
+        info!(peer.version = hello.version, "hook session begun");
+        let session = self.driver.hook.open();
+        let reader = SessionReader {
+            driver: Arc::clone(&self.driver),
+            generation: session.generation,
+            messages: session.messages.clone(),
+            end: session.end.clone(),
+        };
+        let shutdown = self.shutdown.clone();
+        self.sessions.spawn(async move {
+            tokio::select! {
+                () = reader.run(inbound) => {}
+                () = shutdown.cancelled() => {}
+            }
+            reader.end.cancel();
+            reader.driver.hook.close(reader.generation);
+        });
+        Ok(Response::new(self.outbound(session)))
+    }
+
+    async fn list(
+        &self,
+        _: Request<ListClaimsRequest>,
+    ) -> Result<Response<ListClaimsResponse>, Status> {
+        let records = self.driver.book.records();
+        let records = records.iter().map(|record| (&**record).into()).collect();
+        Ok(Response::new(ListClaimsResponse { records }))
+    }
+}
+
+async fn hello(inbound: &mut Streaming<ClaimsSessionRequest>) -> Result<Hello, Status> {
+    let late = || Status::deadline_exceeded("no hello in time");
+    let first = tokio::time::timeout(HELLO, inbound.message()).await;
+    match first.map_err(|_| late())??.and_then(|first| first.message) {
+        Some(Heard::Hello(hello)) => Ok(hello),
+        _ => Err(Status::failed_precondition("a session begins with a hello")),
+    }
+}
+
+fn message(said: Said) -> ClaimsSessionResponse {
+    ClaimsSessionResponse {
+        message: Some(said),
+    }
+}
+
+/// The whole list in pages, the last marked as such; an empty list is one empty page.
+fn pages(records: Vec<Arc<Record>>) -> Vec<Records> {
+    let mut pages: Vec<Records> = records
+        .chunks(PAGE)
+        .map(|page| Records {
+            records: page.iter().map(|record| (&**record).into()).collect(),
+            synced: false,
+        })
+        .collect();
+    match pages.last_mut() {
+        Some(last) => last.synced = true,
+        None => pages.push(Records {
+            records: Vec::new(),
+            synced: true,
+        }),
+    }
+    pages
+}
+
+/// Hears what the hook says in one session.
+struct SessionReader {
+    driver: Arc<Driver>,
+    generation: u64,
+    messages: mpsc::Sender<ClaimsSessionResponse>,
+    end: CancellationToken,
+}
+
+impl SessionReader {
+    async fn run(&self, inbound: Streaming<ClaimsSessionRequest>) {
+        let (reports, queue) = mpsc::channel(REPORTS);
+        tokio::select! {
+            () = self.read(inbound, reports) => {}
+            () = self.handle(queue) => {}
+            () = self.end.cancelled() => {}
+        }
+    }
+
+    async fn read(
+        &self,
+        mut inbound: Streaming<ClaimsSessionRequest>,
+        reports: mpsc::Sender<Report>,
+    ) {
+        loop {
+            let heard = match inbound.message().await {
+                Ok(Some(request)) => request.message,
+                Ok(None) => return,
+                Err(status) => {
+                    debug!(err = %status, "hook session broken");
+                    return;
+                }
+            };
+            match heard {
+                Some(Heard::Readiness(readiness)) => {
+                    self.driver.hook.set_readiness(self.generation, &readiness);
+                }
+                Some(Heard::Result(result)) => self.driver.hook.resolve(self.generation, result),
+                Some(Heard::Report(report)) => {
+                    if reports.send(report).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Heard::Hello(_)) => warn!("the hook said hello twice"),
+                None => debug!("the hook said what this release does not know"),
+            }
+        }
+    }
+
+    /// Handles reports one by one, and acknowledges each once it is on disk. One that could not be kept is not
+    /// acknowledged: the hook sends it again.
+    async fn handle(&self, mut reports: mpsc::Receiver<Report>) {
+        while let Some(report) = reports.recv().await {
+            let id = report.id;
+            if self.driver.report(report).await {
+                let ack = message(Said::ReportAck(ReportAck { id }));
+                if self.messages.send(ack).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::record;
+
+    #[test]
+    fn records_come_in_pages_of_which_only_the_last_ends_the_list() {
+        for (count, want) in [
+            (0, &[0][..]),
+            (1, &[1][..]),
+            (50, &[50][..]),
+            (101, &[50, 50, 1][..]),
+        ] {
+            let records = (0..count)
+                .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
+                .collect();
+            let pages = pages(records);
+            let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
+            assert_eq!(sizes, want);
+            let synced = pages.iter().filter(|page| page.synced).count();
+            assert!(synced == 1 && pages.last().unwrap().synced);
+        }
+    }
+}

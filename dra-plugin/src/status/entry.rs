@@ -1,0 +1,168 @@
+//! One entry of `status.devices`: conditions, network data and a few facts of our own, within the limits of the API
+//! (at most 8 conditions, 16 addresses, 10 KiB of data).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use network_driver_common::model::DeviceName;
+use network_driver_common::wire::AttachedInterface;
+use serde_json::{Map, Value, json};
+
+use super::StatusUpdate;
+use crate::reason::Reason;
+
+/// Most addresses of an entry (`networkData.ips`).
+const MAX_ADDRESSES: usize = 16;
+/// Longest message of a condition that we write, characters; the API takes 32,768.
+const MAX_MESSAGE: usize = 1024;
+
+/// What is to be shown of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeviceStatus {
+    /// Its pool.
+    pub pool: String,
+    /// The device.
+    pub device: DeviceName,
+    /// Name of the link at home.
+    pub home_name: String,
+    /// How it is.
+    pub state: DeviceState,
+}
+
+/// How a device is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum DeviceState {
+    /// In its pod.
+    Attached(AttachedInterface),
+    /// It could not be put into its pod.
+    Failed {
+        /// Why, as a word.
+        reason: Reason,
+        /// Why, as a sentence.
+        message: String,
+    },
+    /// It could not be brought home as it was, for this reason.
+    Quarantined(String),
+}
+
+/// What all entries of one write have in common.
+pub(super) struct Context<'a> {
+    pub(super) driver: &'a str,
+    pub(super) update: &'a StatusUpdate,
+    /// `metadata.generation` of the claim.
+    pub(super) generation: Option<i64>,
+    /// `status.devices` as it is now.
+    pub(super) before: &'a [Value],
+    pub(super) now: &'a Time,
+}
+
+impl Context<'_> {
+    pub(super) fn entry(&self, device: &DeviceStatus) -> Value {
+        let mut entry = json!({
+            "driver": self.driver,
+            "pool": device.pool,
+            "device": device.device.as_str(),
+            "conditions": self.conditions(device),
+            "data": self.data(device),
+        });
+        if let (DeviceState::Attached(interface), Some(entry)) =
+            (&device.state, entry.as_object_mut())
+        {
+            entry.insert("networkData".to_owned(), network_data(interface));
+        }
+        entry
+    }
+
+    fn data(&self, device: &DeviceStatus) -> Value {
+        let mut data = Map::new();
+        data.insert("homeName".into(), device.home_name.as_str().into());
+        data.insert("sandboxID".into(), self.update.sandbox.as_str().into());
+        if let Some(trace_id) = &self.update.trace_id {
+            data.insert("traceID".into(), trace_id.as_str().into());
+        }
+        if let DeviceState::Attached(interface) = &device.state {
+            data.insert("mtu".into(), interface.mtu.into());
+        }
+        data.into()
+    }
+
+    fn conditions(&self, device: &DeviceStatus) -> Vec<Value> {
+        let condition = |kind: &str, status: bool, reason: &str, message: &str| {
+            self.condition(device, kind, status, reason, message)
+        };
+        match &device.state {
+            DeviceState::Attached(interface) => {
+                let message = format!("{} is in the pod and configured", interface.name);
+                ["Ready", "InterfaceAttached", "InterfaceConfigured"]
+                    .map(|kind| condition(kind, true, "Attached", &message))
+                    .into()
+            }
+            DeviceState::Failed { reason, message } => {
+                let text = format!("{}: {message}", reason.as_str());
+                ["Ready", "InterfaceAttached", "InterfaceConfigured"]
+                    .map(|kind| condition(kind, false, "AttachFailed", &text))
+                    .into()
+            }
+            DeviceState::Quarantined(reason) => ["Ready", "InterfaceAttached"]
+                .map(|kind| condition(kind, false, "Quarantined", reason))
+                .into(),
+        }
+    }
+
+    /// A condition. Its time changes only with its status.
+    fn condition(
+        &self,
+        device: &DeviceStatus,
+        kind: &str,
+        status: bool,
+        reason: &str,
+        message: &str,
+    ) -> Value {
+        let status = if status { "True" } else { "False" };
+        let since = self.before(device, kind).filter(|before| {
+            before.get("status").and_then(Value::as_str) == Some(status)
+        });
+        let since = since.and_then(|before| before.get("lastTransitionTime"));
+        let message: String = message.chars().take(MAX_MESSAGE).collect();
+        let mut condition = json!({
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": since.map_or_else(|| json!(self.now), Value::clone),
+        });
+        if let (Some(generation), Some(object)) = (self.generation, condition.as_object_mut()) {
+            object.insert("observedGeneration".to_owned(), generation.into());
+        }
+        condition
+    }
+
+    fn before(&self, device: &DeviceStatus, kind: &str) -> Option<&Value> {
+        let is = |entry: &&Value, field: &str, want: &str| {
+            entry.get(field).and_then(Value::as_str) == Some(want)
+        };
+        let entry = self.before.iter().find(|entry| {
+            is(entry, "driver", self.driver)
+                && is(entry, "pool", &device.pool)
+                && is(entry, "device", device.device.as_str())
+        })?;
+        let conditions = entry.get("conditions")?.as_array()?;
+        conditions.iter().find(|condition| is(condition, "type", kind))
+    }
+}
+
+fn network_data(interface: &AttachedInterface) -> Value {
+    let mut addresses: Vec<String> = Vec::new();
+    for address in &interface.addresses {
+        let address = address.to_string();
+        if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let mut data = Map::new();
+    data.insert("interfaceName".into(), interface.name.to_string().into());
+    data.insert("ips".into(), addresses.into());
+    if !interface.hardware_address.is_unset() {
+        let hardware_address = interface.hardware_address.to_string();
+        data.insert("hardwareAddress".into(), hardware_address.into());
+    }
+    data.into()
+}

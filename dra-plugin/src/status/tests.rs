@@ -1,0 +1,146 @@
+use super::*;
+use crate::reason::Reason;
+
+const NOW: &str = "2026-01-02T03:04:05Z";
+
+fn now() -> Time {
+    Time(NOW.parse().unwrap())
+}
+
+fn attached(addresses: &[&str]) -> DeviceState {
+    DeviceState::Attached(network_driver_common::wire::AttachedInterface {
+        device: "eth1".parse().unwrap(),
+        name: "net1".parse().unwrap(),
+        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        mtu: 1400,
+        home_name: "eth1".parse().unwrap(),
+    })
+}
+
+fn update(state: DeviceState) -> StatusUpdate {
+    StatusUpdate {
+        claim: ClaimRef {
+            namespace: "default".into(),
+            name: "nic".into(),
+            uid: "c-1".parse().unwrap(),
+        },
+        devices: vec![DeviceStatus {
+            pool: "node-1".into(),
+            device: "eth1".parse().unwrap(),
+            home_name: "eth1".into(),
+            state,
+        }],
+        sandbox: "s1".parse().unwrap(),
+        trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+    }
+}
+
+fn object() -> Value {
+    json!({
+        "metadata": {"uid": "c-1", "generation": 3},
+        "status": {"allocation": {"devices": {}}},
+    })
+}
+
+fn applied(object: &Value, state: DeviceState) -> Option<Value> {
+    patch(object, "network.example.com", &update(state), ResourceApi::V1, &now())
+}
+
+#[test]
+fn an_attached_interface_is_shown_with_its_network_data() {
+    let patch = applied(&object(), attached(&["10.0.0.1/24", "10.0.0.1/24", "fd00::1/64"])).unwrap();
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "Attached",
+            "message": "net1 is in the pod and configured",
+            "lastTransitionTime": NOW, "observedGeneration": 3,
+        })
+    };
+    assert_eq!(
+        patch,
+        json!({
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": {"name": "nic", "namespace": "default", "uid": "c-1"},
+            "status": {"devices": [{
+                "driver": "network.example.com",
+                "pool": "node-1",
+                "device": "eth1",
+                "conditions": [condition("Ready"), condition("InterfaceAttached"), condition("InterfaceConfigured")],
+                "data": {
+                    "homeName": "eth1", "sandboxID": "s1", "mtu": 1400,
+                    "traceID": "0af7651916cd43dd8448eb211c80319c",
+                },
+                "networkData": {
+                    "interfaceName": "net1",
+                    "ips": ["10.0.0.1/24", "fd00::1/64"],
+                    "hardwareAddress": "02:00:00:00:00:01",
+                },
+            }]},
+        })
+    );
+}
+
+#[test]
+fn entries_keep_within_the_limits_of_the_api() {
+    let many: Vec<String> = (0..40).map(|n| format!("10.0.0.{n}/24")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let patch = applied(&object(), attached(&many)).unwrap();
+    let ips = &patch["status"]["devices"][0]["networkData"]["ips"];
+    assert_eq!(ips.as_array().unwrap().len(), 16);
+    let failed = DeviceState::Failed {
+        reason: Reason::InterfaceNameConflict,
+        message: "x".repeat(5000),
+    };
+    let patch = applied(&object(), failed).unwrap();
+    let entry = &patch["status"]["devices"][0];
+    assert!(entry["networkData"].is_null());
+    assert!(entry["conditions"].as_array().unwrap().len() <= 8);
+    assert_eq!(entry["conditions"][0]["message"].as_str().unwrap().len(), 1024);
+    assert!(entry["data"].to_string().len() <= 10 * 1024);
+}
+
+#[test]
+fn the_time_of_a_condition_changes_only_with_its_status() {
+    let before = "2025-12-31T00:00:00Z";
+    let mut object = object();
+    object["status"]["devices"] = json!([
+        {"driver": "other.example.com", "pool": "node-1", "device": "eth1",
+         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2001-01-01T00:00:00Z"}]},
+        {"driver": "network.example.com", "pool": "node-1", "device": "eth1",
+         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": before}]},
+    ]);
+    let time = |state| {
+        let patch = applied(&object, state).unwrap();
+        patch["status"]["devices"][0]["conditions"][0]["lastTransitionTime"].clone()
+    };
+    assert_eq!(time(attached(&[])), json!(before));
+    assert_eq!(time(DeviceState::Quarantined("gone".into())), json!(NOW));
+}
+
+#[test]
+fn a_claim_that_is_no_longer_what_it_was_is_left_alone() {
+    type Change = fn(&mut Value);
+    let changes: [Change; 3] = [
+        |o| o["metadata"]["uid"] = json!("c-2"),
+        |o| o["status"]["allocation"] = Value::Null,
+        |o| o["status"] = json!({}),
+    ];
+    for change in changes {
+        let mut object = object();
+        change(&mut object);
+        assert_eq!(applied(&object, attached(&[])), None);
+    }
+    let old = patch(&object(), "d", &update(attached(&[])), ResourceApi::V1alpha3, &now());
+    assert_eq!(old, None, "v1alpha3 has no status.devices");
+}
+
+#[test]
+fn a_refusal_names_the_rule_that_is_missing() {
+    let granular = "User cannot associated-node:patch resource resourceclaims/driver";
+    let rule = missing_rule(granular, "network.example.com");
+    assert!(rule.contains("resourceclaims/driver, resourceNames [network.example.com]"), "{rule}");
+    let plain = missing_rule("cannot patch resource resourceclaims/status", "d");
+    assert!(plain.contains("resourceclaims/status"), "{plain}");
+}

@@ -1,0 +1,120 @@
+//! What is durably known of prepared claims.
+//!
+//! [`Book`] is what the rest of the daemon sees: all records in memory, changed only after the change is on disk. One
+//! thread writes; changes that come while it writes share the next flush. [`Store`] is what is below it: the database
+//! ([`Disk`]), or a fake in tests.
+
+mod book;
+mod codec;
+mod disk;
+#[cfg(test)]
+pub(crate) mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use book::{Book, BookError};
+pub(crate) use disk::Disk;
+use network_driver_common::model::{ClaimUid, DeviceName, Record};
+
+/// A change of what is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// The record of a claim, new or instead of the one before. Its devices are in no other record.
+    Put(Arc<Record>),
+    /// The claim's record goes.
+    Remove(Arc<Record>),
+    /// A device could not be brought home as it was.
+    Quarantine {
+        /// The device.
+        device: DeviceName,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// A quarantined device is sound again.
+    Readmit(DeviceName),
+}
+
+/// Keeps changes for good.
+pub(crate) trait Store: Send {
+    /// Makes all changes or none. When it returns, they survive a kill and a power cut.
+    ///
+    /// # Errors
+    /// None of the changes is to be counted on; making them again later is safe.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError>;
+
+    /// Bytes that the store takes up.
+    fn size_bytes(&self) -> u64;
+}
+
+/// Why changes were not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// Two records would name one device.
+    #[error("device {device} is in the record of claim UID {holder} already")]
+    DeviceHeld {
+        /// The device.
+        device: DeviceName,
+        /// UID of the claim that has it.
+        holder: String,
+    },
+    /// The database refuses.
+    #[error("write to the state database")]
+    Write(#[source] sled::Error),
+    /// The disk refuses.
+    #[error("sync the state database to disk")]
+    Sync(#[source] std::io::Error),
+}
+
+/// What a store held when it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Records.
+    pub records: Vec<Record>,
+    /// Quarantined devices, each with its reason.
+    pub quarantined: BTreeMap<DeviceName, String>,
+    /// Records that could not be read and were set aside: key and reason.
+    pub damaged: Vec<(String, String)>,
+    /// Where a database that could not be read at all was moved to, before a new one was made.
+    pub replaced: Option<std::path::PathBuf>,
+}
+
+/// Everything stored, as it is in memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) records: BTreeMap<ClaimUid, Arc<Record>>,
+    /// Device → claim that holds it.
+    pub(crate) devices: BTreeMap<DeviceName, ClaimUid>,
+    pub(crate) quarantined: BTreeMap<DeviceName, String>,
+}
+
+impl State {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(record) => {
+                let uid = &record.claim.uid;
+                self.forget(uid);
+                for attachment in &record.attachments {
+                    let device = &attachment.device.name;
+                    self.devices.insert(device.clone(), uid.clone());
+                }
+                self.records.insert(uid.clone(), Arc::clone(record));
+            }
+            Change::Remove(record) => self.forget(&record.claim.uid),
+            Change::Quarantine { device, reason } => {
+                self.quarantined.insert(device.clone(), reason.clone());
+            }
+            Change::Readmit(device) => {
+                self.quarantined.remove(device);
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &ClaimUid) {
+        if let Some(record) = self.records.remove(uid) {
+            for attachment in &record.attachments {
+                self.devices.remove(&attachment.device.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! All records, and the one thread that changes them.
+//!
+//! # Guarantees
+//! A change is visible, and its caller answered, only once it is on disk. Changes are made in the order in which they
+//! were handed over. No two records name one device.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Instant;
+
+use network_driver_common::model::{ClaimRef, ClaimUid, DeviceName, Record};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use super::{Change, CommitError, Contents, State, Store};
+use crate::metrics::Metrics;
+
+/// Changes that may wait for the writer.
+const QUEUE: usize = 256;
+/// Most changes in one flush.
+const BATCH: usize = 64;
+
+/// Why a change was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum BookError {
+    /// Another claim has a device of the record.
+    #[error("device {device} is in use by claim {holder}")]
+    DeviceInUse {
+        /// The device.
+        device: DeviceName,
+        /// Who has it.
+        holder: ClaimRef,
+    },
+    /// The store refused.
+    #[error("keep the change")]
+    Commit(#[source] Arc<CommitError>),
+    /// The writer is gone; the daemon is about to end.
+    #[error("the state database is closed")]
+    Closed,
+}
+
+/// The records. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Book {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// A std lock: held for a map access, never over an await.
+    state: RwLock<State>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Answer = Result<Option<Arc<Record>>, BookError>;
+
+struct Request {
+    operation: Operation,
+    answer: oneshot::Sender<Answer>,
+}
+
+enum Operation {
+    Read(ClaimUid),
+    Put(Record),
+    Update(ClaimUid, Box<dyn FnOnce(&mut Record) + Send>),
+    Remove(ClaimUid, Vec<(DeviceName, String)>),
+    Quarantine(Vec<(DeviceName, String)>),
+}
+
+impl Book {
+    /// Starts the writer on what the store held.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub(crate) fn start(
+        store: Box<dyn Store>,
+        contents: Contents,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
+        let mut state = State::default();
+        for record in contents.records {
+            state.apply(&Change::Put(Arc::new(record)));
+        }
+        state.quarantined = contents.quarantined;
+        let shared = Arc::new(Shared {
+            state: RwLock::new(state.clone()),
+            changed: watch::Sender::new(0),
+        });
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            store,
+            state,
+            shared: Arc::clone(&shared),
+            metrics,
+        };
+        writer.observe();
+        thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(queue))?;
+        Ok(Self { shared, requests })
+    }
+
+    /// All records, by claim UID.
+    pub(crate) fn records(&self) -> Vec<Arc<Record>> {
+        self.shared.read().records.values().cloned().collect()
+    }
+
+    /// The record of a claim.
+    pub(crate) fn record(&self, uid: &ClaimUid) -> Option<Arc<Record>> {
+        self.shared.read().records.get(uid).cloned()
+    }
+
+    /// The claim that holds a device.
+    pub(crate) fn holder(&self, device: &DeviceName) -> Option<ClaimRef> {
+        let state = self.shared.read();
+        let uid = state.devices.get(device)?;
+        state.records.get(uid).map(|record| record.claim.clone())
+    }
+
+    /// Devices that could not be brought home, each with the reason.
+    pub(crate) fn quarantined(&self) -> BTreeMap<DeviceName, String> {
+        self.shared.read().quarantined.clone()
+    }
+
+    /// Tells of each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// The record as it is once everything that was handed over before is made.
+    pub(crate) async fn settled(&self, uid: &ClaimUid) -> Answer {
+        self.ask(Operation::Read(uid.clone())).await
+    }
+
+    /// Keeps a record, new or instead of the claim's former one. Its devices leave quarantine: the hook has just
+    /// found them sound.
+    ///
+    /// # Cancel safety
+    /// The change is made even if the caller goes away while it waits.
+    pub(crate) async fn put(&self, record: Record) -> Result<(), BookError> {
+        self.ask(Operation::Put(record)).await.map(drop)
+    }
+
+    /// Changes a record, if there is one, and returns it. The claim and the devices must stay what they are.
+    pub(crate) async fn update(
+        &self,
+        uid: &ClaimUid,
+        change: impl FnOnce(&mut Record) + Send + 'static,
+    ) -> Answer {
+        self.ask(Operation::Update(uid.clone(), Box::new(change)))
+            .await
+    }
+
+    /// Removes a record, if there is one, and notes which of its devices are quarantined.
+    pub(crate) async fn remove(
+        &self,
+        uid: &ClaimUid,
+        quarantined: Vec<(DeviceName, String)>,
+    ) -> Result<(), BookError> {
+        let operation = Operation::Remove(uid.clone(), quarantined);
+        self.ask(operation).await.map(drop)
+    }
+
+    /// Notes that devices are quarantined.
+    pub(crate) async fn quarantine(&self, devices: Vec<(DeviceName, String)>) -> Result<(), BookError> {
+        self.ask(Operation::Quarantine(devices)).await.map(drop)
+    }
+
+    /// Returns when the writer has ended, which it does only by a defect.
+    pub(crate) async fn closed(&self) {
+        self.requests.closed().await;
+    }
+
+    async fn ask(&self, operation: Operation) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { operation, answer };
+        if self.requests.send(request).await.is_err() {
+            return Err(BookError::Closed);
+        }
+        answered.await.unwrap_or(Err(BookError::Closed))
+    }
+}
+
+/// The thread that changes the records.
+struct Writer {
+    store: Box<dyn Store>,
+    /// What the records will be once the running batch is on disk.
+    state: State,
+    shared: Arc<Shared>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH {
+                let Ok(next) = queue.try_recv() else { break };
+                batch.push(next);
+            }
+            self.write(batch);
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Request>) {
+        let mut changes = Vec::new();
+        let mut answers = Vec::with_capacity(batch.len());
+        for Request { operation, answer } in batch {
+            let staged = self.stage(operation);
+            if let Ok(Staged { changes: new, .. }) = &staged {
+                changes.extend(new.iter().cloned());
+            }
+            answers.push((answer, staged));
+        }
+        let committed = self.commit(&changes);
+        for (answer, staged) in answers {
+            let result = match (staged, &committed) {
+                (Ok(staged), Err(error)) if !staged.changes.is_empty() => {
+                    Err(BookError::Commit(Arc::clone(error)))
+                }
+                (staged, _) => staged.map(|staged| staged.record),
+            };
+            // The caller may have gone: the change stands all the same.
+            drop(answer.send(result));
+        }
+    }
+
+    /// What an operation changes, made in `self.state` for the operations that follow.
+    fn stage(&mut self, operation: Operation) -> Result<Staged, BookError> {
+        let staged = match operation {
+            Operation::Read(uid) => Staged::record(self.state.records.get(&uid).cloned()),
+            Operation::Put(record) => self.put(record)?,
+            Operation::Update(uid, change) => self.update(&uid, change),
+            Operation::Remove(uid, quarantined) => {
+                let record = self.state.records.get(&uid).cloned();
+                let remove = record.clone().map(Change::Remove);
+                let changes = remove.into_iter().chain(quarantines(quarantined)).collect();
+                Staged { changes, record }
+            }
+            Operation::Quarantine(devices) => Staged {
+                changes: quarantines(devices).collect(),
+                record: None,
+            },
+        };
+        for change in &staged.changes {
+            self.state.apply(change);
+        }
+        Ok(staged)
+    }
+
+    fn put(&self, record: Record) -> Result<Staged, BookError> {
+        for attachment in &record.attachments {
+            let device = &attachment.device.name;
+            let holder = self.state.devices.get(device);
+            let holder = holder.filter(|uid| **uid != record.claim.uid);
+            if let Some(other) = holder.and_then(|uid| self.state.records.get(uid)) {
+                return Err(BookError::DeviceInUse {
+                    device: device.clone(),
+                    holder: other.claim.clone(),
+                });
+            }
+        }
+        let record = Arc::new(record);
+        let mut changes = vec![Change::Put(Arc::clone(&record))];
+        let devices = record.attachments.iter().map(|a| &a.device.name);
+        let quarantined = devices.filter(|device| self.state.quarantined.contains_key(device));
+        changes.extend(quarantined.cloned().map(Change::Readmit));
+        Ok(Staged {
+            changes,
+            record: Some(record),
+        })
+    }
+
+    fn update(&self, uid: &ClaimUid, change: Box<dyn FnOnce(&mut Record) + Send>) -> Staged {
+        let Some(present) = self.state.records.get(uid) else {
+            return Staged::record(None);
+        };
+        let mut record = Record::clone(present);
+        change(&mut record);
+        if record == **present {
+            return Staged::record(Some(Arc::clone(present)));
+        }
+        let record = Arc::new(record);
+        Staged {
+            changes: vec![Change::Put(Arc::clone(&record))],
+            record: Some(record),
+        }
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Arc<CommitError>> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        if let Err(failed) = self.store.commit(changes) {
+            error!(err = crate::claim::sentence(&failed), "state not written");
+            self.metrics.database_error("commit");
+            self.state = self.shared.read().clone();
+            return Err(Arc::new(failed));
+        }
+        self.metrics.flushed(start.elapsed());
+        {
+            let state = self.shared.state.write();
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            for change in changes {
+                state.apply(change);
+            }
+        }
+        self.observe();
+        self.shared
+            .changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+        Ok(())
+    }
+
+    fn observe(&self) {
+        self.metrics.state(&self.state, self.store.size_bytes());
+    }
+}
+
+struct Staged {
+    changes: Vec<Change>,
+    record: Option<Arc<Record>>,
+}
+
+impl Staged {
+    /// Nothing changes.
+    fn record(record: Option<Arc<Record>>) -> Self {
+        Self {
+            changes: Vec::new(),
+            record,
+        }
+    }
+}
+
+fn quarantines(devices: Vec<(DeviceName, String)>) -> impl Iterator<Item = Change> {
+    devices
+        .into_iter()
+        .map(|(device, reason)| Change::Quarantine { device, reason })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The command line. Every flag can also be given as an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use network_driver_common::admin::AdminCommand;
+use network_driver_common::bus::BusArgs;
+use network_driver_common::metrics::HttpArgs;
+use network_driver_common::model::DriverName;
+use network_driver_common::telemetry::TelemetryArgs;
+
+/// Gives pods their network devices and brings them home: the container runtime's NRI plugin of network-driver.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "nri-hook", version)]
+pub struct Args {
+    /// What to do instead of running the daemon
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The daemon's settings
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+    /// Where the driver's daemons meet
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// Logs and traces
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Metrics and probes
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Settings of the daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DaemonArgs {
+    /// Name of the driver, as in DeviceClasses and ResourceSlices
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_DRIVER_NAME",
+        value_name = "NAME",
+        default_value = "network.example.com"
+    )]
+    pub driver_name: DriverName,
+    /// Name of this node, as traces show it
+    #[arg(long, env = "NETWORK_DRIVER_NODE_NAME", value_name = "NAME", default_value = "")]
+    pub node_name: String,
+    /// The container runtime's NRI socket; mount its directory, not the file, into the container
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_NRI_SOCKET",
+        value_name = "FILE",
+        default_value = "/var/run/nri/nri.sock"
+    )]
+    pub nri_socket: PathBuf,
+    /// Name of the plugin among the runtime's
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_NRI_PLUGIN_NAME",
+        value_name = "NAME",
+        default_value = "network-driver"
+    )]
+    pub nri_plugin_name: String,
+    /// Place of the plugin among the runtime's, two digits: lower ones are called first
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_NRI_PLUGIN_INDEX",
+        value_name = "NN",
+        default_value = "10"
+    )]
+    pub nri_plugin_index: String,
+    /// Directory of the runtime's CDI files; no two drivers of one name may share it
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_CDI_DIR",
+        value_name = "DIR",
+        default_value = "/var/run/cdi"
+    )]
+    pub cdi_dir: PathBuf,
+    /// Directory on the host's tmpfs for what links looked like at home; it must survive the daemon, not the node
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/run/network-driver"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Questions to the running daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the devices that are in pods
+    Sandboxes {
+        /// Form of the list
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// What every daemon answers
+    #[command(flatten)]
+    Admin(AdminCommand),
+}
+
+/// Form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line for each device.
+    Text,
+    /// JSON.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+        let args = Args::try_parse_from(["nri-hook", "sandboxes", "-o", "json"]).unwrap();
+        assert_eq!(args.command, Some(Command::Sandboxes { output: Output::Json }));
+    }
+}

@@ -1,0 +1,180 @@
+//! The files that define the claims' CDI ids. A runtime cannot create a container whose id nobody defines, so an id
+//! is defined only while its claim's devices are attached: also with every daemon of ours dead, no container starts
+//! without them.
+//!
+//! Format: Container Device Interface 0.5.0, the first whose device names may begin with a digit.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use network_driver_common::model::{ClaimUid, DriverName};
+use network_driver_common::wire::AttachedInterface;
+use serde_json::json;
+
+use crate::gate;
+
+const VERSION: &str = "0.5.0";
+
+/// The directory of CDI files, and ours in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    dir: PathBuf,
+    driver: DriverName,
+    /// Begin of the names of our files.
+    prefix: String,
+}
+
+/// A driver name that no CDI vendor can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("driver name {0} must begin with a letter to be a CDI vendor")]
+pub(crate) struct InvalidVendor(DriverName);
+
+/// A CDI file that could not be written, removed or listed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}")]
+pub(crate) struct FileError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl FileError {
+    fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+impl Directory {
+    /// Our files in this directory, which need not exist yet.
+    ///
+    /// # Errors
+    /// The driver's name is no CDI vendor.
+    pub(crate) fn new(dir: PathBuf, driver: DriverName) -> Result<Self, InvalidVendor> {
+        // What else CDI asks of a vendor, every driver name is (cdi `parser.ValidateVendorName`).
+        if !driver.as_str().starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Err(InvalidVendor(driver));
+        }
+        let prefix = format!("{}-claim-", driver.as_str().replace(['/', '.'], "-"));
+        Ok(Self { dir, driver, prefix })
+    }
+
+    /// Defines the id `<driver>/claim=<uid>` of an attached claim: all of its file, or nothing.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn define(
+        &self,
+        claim: &ClaimUid,
+        interfaces: &[AttachedInterface],
+    ) -> Result<(), FileError> {
+        let names: Vec<_> = interfaces.iter().map(|i| i.name.to_string()).collect();
+        let variable = format!("{}={}", gate::variable(claim), names.join(","));
+        let spec = json!({
+            "cdiVersion": VERSION,
+            "kind": format!("{}/claim", self.driver),
+            "devices": [{ "name": claim.as_str(), "containerEdits": { "env": [variable] } }],
+        });
+        fs::create_dir_all(&self.dir).map_err(FileError::new("make directory", &self.dir))?;
+        let path = self.path(claim);
+        // Runtimes read `*.json` and `*.yaml` only.
+        let unfinished = path.with_extension("tmp");
+        fs::write(&unfinished, spec.to_string()).map_err(FileError::new("write", &unfinished))?;
+        fs::rename(&unfinished, &path).map_err(FileError::new("put in place", &path))
+    }
+
+    /// Takes a claim's id away. One that is not defined is no error.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub(crate) fn remove(&self, claim: &ClaimUid) -> Result<(), FileError> {
+        let path = self.path(claim);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FileError::new("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The claims whose ids are defined: attached and verified by us, or by our predecessor.
+    ///
+    /// # Errors
+    /// The directory cannot be read; one that is not there is empty.
+    pub(crate) fn defined(&self) -> Result<BTreeSet<ClaimUid>, FileError> {
+        let failed = || FileError::new("list", &self.dir);
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(failed()(error)),
+        };
+        let mut claims = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(failed())?.file_name();
+            let ours = name.to_str().and_then(|name| name.strip_prefix(&self.prefix));
+            let uid = ours.and_then(|rest| rest.strip_suffix(".json"));
+            claims.extend(uid.and_then(|uid| uid.parse().ok()));
+        }
+        Ok(claims)
+    }
+
+    fn path(&self, claim: &ClaimUid) -> PathBuf {
+        self.dir.join(format!("{}{claim}.json", self.prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{claim, interface};
+
+    fn directory(dir: &Path) -> Directory {
+        Directory::new(dir.join("cdi"), "network.example.com".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_a_file_with_the_claims_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let cdi = directory(dir.path());
+        cdi.define(&claim("0f-1"), &[interface("net1"), interface("net2")]).unwrap();
+        let path = dir.path().join("cdi/network-example-com-claim-0f-1.json");
+        let spec: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(
+            spec,
+            json!({
+                "cdiVersion": "0.5.0",
+                "kind": "network.example.com/claim",
+                "devices": [{
+                    "name": "0f-1",
+                    "containerEdits": { "env": ["NETWORK_DRIVER_CLAIM_0f_1=net1,net2"] },
+                }],
+            })
+        );
+        assert_eq!(fs::read_dir(dir.path().join("cdi")).unwrap().count(), 1, "nothing else");
+    }
+
+    #[test]
+    fn ids_are_listed_and_removed_and_other_files_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let cdi = directory(dir.path());
+        assert!(cdi.defined().unwrap().is_empty());
+        cdi.remove(&claim("a")).unwrap();
+        for uid in ["a", "b"] {
+            cdi.define(&claim(uid), &[]).unwrap();
+        }
+        for other in ["vendor.json", "network-example-com-claim-x.tmp", "gpu-claim-a.json"] {
+            fs::write(dir.path().join("cdi").join(other), "").unwrap();
+        }
+        cdi.remove(&claim("a")).unwrap();
+        assert_eq!(cdi.defined().unwrap(), BTreeSet::from([claim("b")]));
+        assert_eq!(fs::read_dir(dir.path().join("cdi")).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_driver_name_that_is_no_vendor_is_refused() {
+        assert!(Directory::new("/x".into(), "9p.example.com".parse().unwrap()).is_err());
+    }
+}

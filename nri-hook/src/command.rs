@@ -1,0 +1,106 @@
+//! Sub-commands: questions to the running daemon.
+
+use std::fmt::Write;
+
+use network_driver_common::admin::{AdminCommand, AskError, ask};
+use network_driver_common::bus::{BusArgs, Component};
+use tonic::Status;
+
+use crate::args::{Command, Output};
+use crate::hook::Dump;
+
+/// Answers a sub-command; returns what is to be printed.
+///
+/// # Errors
+/// The daemon cannot be reached, or is not ready.
+pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, AskError> {
+    match command {
+        Command::Admin(command) => ask(bus.dir(), Component::NriHook, command).await,
+        Command::Sandboxes { output } => {
+            let json = ask(bus.dir(), Component::NriHook, AdminCommand::Dump).await?;
+            let failed = |error: serde_json::Error| {
+                let status = Status::data_loss(format!("its answer cannot be read: {error}"));
+                AskError::call(bus.dir(), Component::NriHook, status)
+            };
+            let dump: Dump = serde_json::from_str(&json).map_err(failed)?;
+            match output {
+                Output::Text => Ok(table(&dump)),
+                Output::Json => {
+                    Ok(serde_json::to_string(&dump.attached).map_err(failed)? + "\n")
+                }
+            }
+        }
+    }
+}
+
+/// A line for each device.
+fn table(dump: &Dump) -> String {
+    let mut rows = vec![
+        ["POD", "SANDBOX", "CLAIM", "STATE", "DEVICE", "LINK", "NAME", "ADDRESSES"]
+            .map(str::to_owned),
+    ];
+    for row in &dump.attached {
+        for interface in &row.interfaces {
+            rows.push([
+                row.pod.clone(),
+                row.sandbox.chars().take(13).collect(),
+                row.claim.clone(),
+                row.state.clone(),
+                interface.device.clone(),
+                interface.home_name.clone(),
+                interface.name.clone(),
+                interface.addresses.join(","),
+            ]);
+        }
+    }
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..8).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a String does not fail.
+            drop(write!(line, "{cell:width$}  "));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hook::{AttachedRow, InterfaceRow};
+
+    #[test]
+    fn the_table_has_a_line_for_each_device() {
+        let interface = |name: &str| InterfaceRow {
+            device: format!("dev-{name}"),
+            home_name: "eth2".into(),
+            name: name.into(),
+            addresses: vec!["10.0.0.1/24".into()],
+        };
+        let dump = Dump {
+            runtime: "containerd v2".into(),
+            known_sandboxes: 1,
+            attached: vec![AttachedRow {
+                claim: "default/nic".into(),
+                claim_uid: "c".into(),
+                pod: "default/web".into(),
+                sandbox: "0123456789abcdef".into(),
+                state: "attached".into(),
+                interfaces: vec![interface("net1"), interface("net2")],
+            }],
+            records: Vec::new(),
+        };
+        let table = table(&dump);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("POD          SANDBOX        CLAIM"), "{table}");
+        assert!(lines[2].ends_with("dev-net2  eth2  net2  10.0.0.1/24"), "{table}");
+    }
+}

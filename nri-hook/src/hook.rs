@@ -1,0 +1,108 @@
+//! What happens to claims when the runtime says what happens to pods. Attaches before a pod's containers can be
+//! created, detaches when the pod has ended, refuses a container whose claim is not there.
+//!
+//! ```text
+//!  runtime ──► events ──┐           ┌──► devices (kernel)
+//!  dra-plugin ► orders ─┼► attach ──┼──► cdi (ids)
+//!  timer ───► catch_up ─┘  detach   └──► reports ──► dra-plugin
+//! ```
+//! Every piece of work holds the turn of its claims, and looks again at what it knew before it had it.
+
+mod adopt;
+mod attach;
+mod catch_up;
+mod detach;
+mod dump;
+mod events;
+mod orders;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use network_driver_common::model::{ClaimUid, Record};
+use tokio::sync::{Notify, RwLock};
+use tokio::task::JoinError;
+use tracing::Span;
+
+use crate::cdi;
+use crate::devices::Devices;
+use crate::metrics::Metrics;
+use crate::records::{Records, Reports};
+use crate::sandbox::Sandboxes;
+use crate::turns::Turns;
+
+#[cfg(test)]
+pub(crate) use dump::{AttachedRow, InterfaceRow};
+pub(crate) use dump::Dump;
+
+/// The hook.
+pub(crate) struct Hook<D> {
+    pub(crate) records: Records,
+    pub(crate) reports: Reports,
+    pub(crate) metrics: Metrics,
+    pub(crate) sandboxes: Sandboxes,
+    devices: Arc<D>,
+    cdi: cdi::Directory,
+    turns: Turns,
+    /// Held to write while the runtime's list is worked through: what we knew before may be wrong.
+    adopting: RwLock<()>,
+    /// Something may have become possible that was not.
+    changed: Notify,
+    boot_id: String,
+}
+
+impl<D> fmt::Debug for Hook<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("sandboxes", &self.sandboxes).finish_non_exhaustive()
+    }
+}
+
+impl<D: Devices> Hook<D> {
+    /// A hook that knows nothing yet. `boot_id` is `/proc/sys/kernel/random/boot_id`.
+    pub(crate) fn new(
+        devices: Arc<D>,
+        cdi: cdi::Directory,
+        metrics: Metrics,
+        boot_id: String,
+    ) -> Self {
+        Self {
+            records: Records::default(),
+            reports: Reports::default(),
+            metrics,
+            sandboxes: Sandboxes::default(),
+            devices,
+            cdi,
+            turns: Turns::default(),
+            adopting: RwLock::default(),
+            changed: Notify::new(),
+            boot_id,
+        }
+    }
+
+    /// Has it looked soon at what could not be done before.
+    pub(crate) fn catch_up_soon(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Returns when no list of the runtime is being worked through.
+    async fn adopted(&self) {
+        drop(self.adopting.read().await);
+    }
+}
+
+/// The claims of records.
+fn claims_of(records: &[Arc<Record>]) -> BTreeSet<ClaimUid> {
+    records.iter().map(|record| record.claim.uid.clone()).collect()
+}
+
+/// Runs what blocks on the kernel or the disk on a thread for that, in the current span. Goes on when dropped.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await
+}

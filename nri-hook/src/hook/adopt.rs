@@ -1,0 +1,191 @@
+//! Working through the runtime's list of sandboxes: which are alive, and which devices are in them. The marks on the
+//! links say what an earlier life of this process attached; the CDI file says that it was whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use network_driver_common::model::{Attachment, ClaimUid, Mtu, Record, SandboxId};
+use network_driver_common::wire::AttachedInterface;
+use network_driver_netlink::Netns;
+use tracing::{debug, error, info, warn};
+
+use super::{Hook, blocking};
+use crate::chain;
+use crate::devices::Devices;
+use crate::links::MarkedLink;
+use crate::nri::Pod;
+use crate::records::Happened;
+use crate::sandbox::{Holding, HoldingState};
+
+/// A sandbox whose namespace is there.
+struct Live {
+    pod: Pod,
+    /// `None` on the node's own network.
+    netns: Option<Netns>,
+    marked: BTreeMap<ClaimUid, Vec<MarkedLink>>,
+}
+
+impl<D: Devices> Hook<D> {
+    /// Takes the runtime's list in place of what is known.
+    pub(super) async fn adopt(&self, pods: Vec<Pod>) {
+        let _adopting = self.adopting.write().await;
+        let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
+        let found = blocking(move || {
+            // First, so that an id defined meanwhile is not taken for a stale one.
+            let defined = cdi.defined();
+            let live = pods.into_iter().filter_map(|pod| look_into(&*devices, pod));
+            (defined, live.collect::<Vec<_>>())
+        });
+        let (defined, live) = match found.await {
+            Ok(found) => found,
+            Err(panicked) => {
+                error!(err = %panicked, "looking into the runtime's sandboxes panicked");
+                return;
+            }
+        };
+        self.sandboxes.replace(live.iter().map(|live| live.pod.clone()).collect());
+        let defined = defined.unwrap_or_else(|failed| {
+            error!(err = chain(&failed), "defined CDI ids unknown");
+            BTreeSet::new()
+        });
+        let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
+        for live in live {
+            self.adopt_sandbox(live, &defined);
+        }
+        self.leave_what_is_over(&listed).await;
+        self.leave_what_is_unseen();
+        self.remove_stale_ids(&defined);
+        self.count_interfaces();
+        self.changed.notify_one();
+    }
+
+    fn adopt_sandbox(&self, live: Live, defined: &BTreeSet<ClaimUid>) {
+        let Live { pod, netns, marked } = live;
+        for (claim, links) in marked {
+            if let Some(holding) = self.sandboxes.holding(&claim) {
+                if holding.sandbox != pod.sandbox {
+                    warn!(claimUID = %claim, sandbox = %pod.sandbox, other = %holding.sandbox,
+                        "links of one claim are in two sandboxes");
+                }
+                continue;
+            }
+            let record = self.records.committed(&claim);
+            let devices = record.as_ref().map_or(links.len(), |record| record.attachments.len());
+            // The id is defined last and taken away first: with it, what is there is whole.
+            let whole = defined.contains(&claim) && links.len() == devices;
+            let state = if whole { HoldingState::Attached } else { HoldingState::Leaving };
+            info!(claimUID = %claim, pod = %pod.pod, sandbox = %pod.sandbox, whole, "claim adopted");
+            let interfaces = interfaces(record.as_deref(), &links);
+            let known = record.as_ref().and_then(|record| record.sandbox.as_ref());
+            if whole && known != Some(&pod.sandbox) {
+                let took = Duration::ZERO;
+                let what = Happened::Attached { interfaces: interfaces.clone(), took };
+                self.reports.add(&claim, Some(&pod.pod), &pod.sandbox, what);
+            }
+            let holding = Holding {
+                sandbox: pod.sandbox.clone(),
+                pod: Some(pod.pod.clone()),
+                netns: netns.clone(),
+                path: pod.netns.clone(),
+                record,
+                interfaces,
+                state,
+            };
+            self.sandboxes.hold(&claim, holding);
+        }
+    }
+
+    /// Holdings of sandboxes that are not in the list go home once their namespace is gone from its place: absence
+    /// alone proves nothing, for a sandbox may be younger than the list.
+    async fn leave_what_is_over(&self, listed: &HashSet<SandboxId>) {
+        for (claim, holding) in self.sandboxes.holdings() {
+            if !listed.contains(&holding.sandbox) && self.is_over(&holding).await {
+                debug!(claimUID = %claim, sandbox = %holding.sandbox, "its sandbox is over");
+                self.sandboxes.leave(&claim);
+            }
+        }
+    }
+
+    /// A record says that its claim is attached, and no sandbox has it: its links fell home by themselves, or on the
+    /// way of an earlier life of this process.
+    fn leave_what_is_unseen(&self) {
+        for shown in self.records.all() {
+            let claim = &shown.record.claim.uid;
+            let Some(sandbox) = &shown.record.sandbox else {
+                continue;
+            };
+            if shown.committed && self.sandboxes.holding(claim).is_none() {
+                let holding = Holding {
+                    sandbox: sandbox.clone(),
+                    pod: None,
+                    netns: None,
+                    path: None,
+                    record: Some(Arc::clone(&shown.record)),
+                    interfaces: Vec::new(),
+                    state: HoldingState::Leaving,
+                };
+                self.sandboxes.hold(claim, holding);
+            }
+        }
+    }
+
+    fn remove_stale_ids(&self, defined: &BTreeSet<ClaimUid>) {
+        for claim in defined {
+            let holding = self.sandboxes.holding(claim);
+            if holding.is_some_and(|holding| holding.state == HoldingState::Attached) {
+                continue;
+            }
+            match self.cdi.remove(claim) {
+                Ok(()) => info!(claimUID = %claim, "stale CDI id removed"),
+                Err(failed) => error!(claimUID = %claim, err = chain(&failed), "stale CDI id stays"),
+            }
+        }
+    }
+}
+
+/// Opens the namespace of a sandbox and reads the marks in it. `None` when it is gone: runtimes list stopped
+/// sandboxes too.
+fn look_into<D: Devices>(devices: &D, pod: Pod) -> Option<Live> {
+    let Some(path) = &pod.netns else {
+        return Some(Live { pod, netns: None, marked: BTreeMap::new() });
+    };
+    let netns = match Netns::open(path) {
+        Ok(netns) if netns.id() == devices.home_id() => {
+            return Some(Live { pod, netns: None, marked: BTreeMap::new() });
+        }
+        Ok(netns) => netns,
+        Err(error) => {
+            debug!(sandbox = %pod.sandbox, err = chain(&error), "sandbox has no namespace: stopped");
+            return None;
+        }
+    };
+    let links = devices.find_attached(&netns).unwrap_or_else(|error| {
+        error!(sandbox = %pod.sandbox, err = chain(&error), "links of a sandbox unknown");
+        Vec::new()
+    });
+    let mut marked = BTreeMap::<_, Vec<_>>::new();
+    for link in links {
+        marked.entry(link.claim.clone()).or_default().push(link);
+    }
+    Some(Live { pod, netns: Some(netns), marked })
+}
+
+/// The interfaces behind marked links, with what the record says of them: it was verified when they were attached.
+fn interfaces(record: Option<&Record>, links: &[MarkedLink]) -> Vec<AttachedInterface> {
+    let attachments = record.map_or(&[][..], |record| &record.attachments);
+    let interface = |link: &MarkedLink| {
+        let attachment = attachments.iter().find(|a| a.device.name == link.device);
+        let snapshot = attachment.and_then(|attachment| attachment.snapshot.as_ref());
+        let wanted = attachment.and_then(|Attachment { config, .. }| config.mtu.map(Mtu::get));
+        AttachedInterface {
+            device: link.device.clone(),
+            name: link.name.clone(),
+            hardware_address: snapshot.map(|s| s.hardware_address.clone()).unwrap_or_default(),
+            addresses: attachment.map(|a| a.config.addresses.clone()).unwrap_or_default(),
+            mtu: wanted.or(snapshot.map(|s| s.mtu)).unwrap_or_default(),
+            home_name: link.home_name.clone(),
+        }
+    };
+    links.iter().map(interface).collect()
+}

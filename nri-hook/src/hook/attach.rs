@@ -1,0 +1,234 @@
+//! Getting a pod's claims into its sandbox: all of them, or none and an error.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use network_driver_common::model::{ClaimUid, Record};
+use network_driver_netlink::{Netns, OpenNetnsError};
+use tokio::task::JoinError;
+use tracing::{Instrument, error, info, info_span};
+
+use super::{Hook, blocking};
+use crate::cdi::FileError;
+use crate::chain;
+use crate::devices::Devices;
+use crate::links::{AttachError, AttachedClaim};
+use crate::nri::Pod;
+use crate::records::Happened;
+use crate::sandbox::{Holding, HoldingState};
+
+/// What came of an attach that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attached {
+    /// Every claim is in the sandbox.
+    Here,
+    /// A claim is in the sandbox of another pod, and nothing was done.
+    Busy,
+}
+
+/// Why a pod's claims are not in its sandbox.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachPodError {
+    /// The pod uses the node's network.
+    #[error("the pod uses the node's network (hostNetwork), where no device can be given to it")]
+    HostNetwork,
+    /// Its namespace cannot be opened.
+    #[error("the pod's network namespace cannot be used")]
+    Netns(#[source] OpenNetnsError),
+    /// The sandbox was stopped before.
+    #[error("the sandbox was stopped meanwhile")]
+    Stopped,
+    /// Other work on the claim took all the time there was.
+    #[error("other work on the claim is not done yet")]
+    Waited,
+    /// An earlier sandbox of the pod still has a device.
+    #[error("the device is not back from the pod's earlier sandbox {0}")]
+    NotBack(network_driver_common::model::SandboxId),
+    /// The devices could not be attached.
+    #[error("{}", .0.message())]
+    Devices(AttachError),
+    /// The claim's CDI id could not be defined.
+    #[error("the claim's CDI id cannot be defined")]
+    Define(#[source] FileError),
+    /// A defect of ours.
+    #[error("attach panicked")]
+    Panicked(#[source] JoinError),
+}
+
+impl AttachPodError {
+    /// Reason of the closed list.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::HostNetwork => "HostNetworkNotSupported",
+            Self::Waited => "AttachDeadlineExceeded",
+            Self::Devices(error) => error.reason(),
+            Self::Netns(_)
+            | Self::Stopped
+            | Self::NotBack(_)
+            | Self::Define(_)
+            | Self::Panicked(_) => "InterfaceAttachFailed",
+        }
+    }
+
+    /// A sentence for people, with all causes.
+    pub(crate) fn sentence(&self) -> String {
+        chain(self)
+    }
+}
+
+/// What has to be done about one claim before it can be attached to a sandbox.
+enum Step {
+    Attach,
+    /// It is there already: events come twice.
+    Nothing,
+    /// Out of a sandbox that is over.
+    Detach,
+    /// Another pod has it.
+    Wait,
+}
+
+impl<D: Devices> Hook<D> {
+    /// Attaches claims to a sandbox. The caller has their turn.
+    ///
+    /// # Errors
+    /// When not all are attached; then none that was not before is.
+    pub(super) async fn attach(
+        &self,
+        pod: &Pod,
+        records: &[Arc<Record>],
+        deadline: Instant,
+    ) -> Result<Attached, AttachPodError> {
+        if !self.sandboxes.is_known(&pod.sandbox) {
+            return Err(AttachPodError::Stopped);
+        }
+        let path = pod.netns.clone().ok_or(AttachPodError::HostNetwork)?;
+        let mut missing = Vec::new();
+        let mut over = Vec::new();
+        for record in records {
+            let claim = &record.claim.uid;
+            match self.step(pod, claim).await {
+                Step::Nothing => continue,
+                Step::Wait => return Ok(Attached::Busy),
+                Step::Detach => over.push(claim),
+                Step::Attach => {}
+            }
+            missing.push(Record::clone(record));
+        }
+        for claim in over {
+            self.detach(claim).await;
+            if let Some(holding) = self.sandboxes.holding(claim) {
+                return Err(AttachPodError::NotBack(holding.sandbox.clone()));
+            }
+        }
+        if !missing.is_empty() {
+            let span = info_span!(
+                "sandbox.attach",
+                nri.sandbox.id = %pod.sandbox,
+                k8s.pod.uid = %pod.pod.uid,
+                dra.claims.count = missing.len()
+            );
+            self.attach_missing(pod, path, missing, deadline).instrument(span).await?;
+        }
+        Ok(Attached::Here)
+    }
+
+    async fn step(&self, pod: &Pod, claim: &ClaimUid) -> Step {
+        let Some(holding) = self.sandboxes.holding(claim) else {
+            return Step::Attach;
+        };
+        let leaving = holding.state == HoldingState::Leaving;
+        if holding.sandbox == pod.sandbox && !leaving {
+            return Step::Nothing;
+        }
+        // A pod has one sandbox: its earlier one is over, whether we were told or not.
+        let same_pod = holding.pod.as_ref().is_some_and(|other| other.uid == pod.pod.uid);
+        if leaving || same_pod || self.is_over(&holding).await {
+            Step::Detach
+        } else {
+            Step::Wait
+        }
+    }
+
+    /// Whether the sandbox of a holding has ended: its namespace is no longer where the runtime had mounted it.
+    pub(super) async fn is_over(&self, holding: &Holding) -> bool {
+        let (Some(netns), Some(path)) = (&holding.netns, holding.path.clone()) else {
+            return true;
+        };
+        let id = netns.id();
+        let present = blocking(move || Netns::open(&path).is_ok_and(|netns| netns.id() == id)).await;
+        !present.unwrap_or(true)
+    }
+
+    async fn attach_missing(
+        &self,
+        pod: &Pod,
+        path: PathBuf,
+        records: Vec<Record>,
+        deadline: Instant,
+    ) -> Result<(), AttachPodError> {
+        let begun = Instant::now();
+        let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
+        let (protected, opened) = (self.records.protected(), path.clone());
+        let kept: Vec<_> = records.iter().cloned().map(Arc::new).collect();
+        let work = blocking(move || {
+            let netns = Netns::open(&opened).map_err(AttachPodError::Netns)?;
+            if netns.id() == devices.home_id() {
+                return Err(AttachPodError::HostNetwork);
+            }
+            let attached = devices
+                .attach(&records, &netns, &protected, deadline)
+                .map_err(AttachPodError::Devices)?;
+            let defined = attached.iter().try_for_each(|AttachedClaim { claim, interfaces }| {
+                cdi.define(claim, interfaces)
+            });
+            if let Err(failed) = defined {
+                undo(&*devices, &cdi, &records, &netns);
+                return Err(AttachPodError::Define(failed));
+            }
+            Ok((netns, attached))
+        });
+        let (netns, attached) = work.await.map_err(AttachPodError::Panicked)??;
+        let took = begun.elapsed();
+        for (record, AttachedClaim { claim, interfaces }) in kept.into_iter().zip(attached) {
+            info!(
+                claim = %record.claim, claimUID = %claim, pod = %pod.pod, podUID = %pod.pod.uid,
+                sandbox = %pod.sandbox, durationMs = took.as_millis(), "claim attached"
+            );
+            self.metrics.attached(&record, took);
+            let holding = Holding {
+                sandbox: pod.sandbox.clone(),
+                pod: Some(pod.pod.clone()),
+                netns: Some(netns.clone()),
+                path: Some(path.clone()),
+                record: Some(record),
+                interfaces: interfaces.clone(),
+                state: HoldingState::Attached,
+            };
+            self.sandboxes.hold(&claim, holding);
+            let what = Happened::Attached { interfaces, took };
+            self.reports.add(&claim, Some(&pod.pod), &pod.sandbox, what);
+        }
+        self.count_interfaces();
+        Ok(())
+    }
+
+    /// Shows how many interfaces are in pods.
+    pub(super) fn count_interfaces(&self) {
+        let holdings = self.sandboxes.holdings();
+        let counts = holdings.iter().map(|(_, holding)| holding.interfaces.len());
+        self.metrics.attached_interfaces(counts.sum());
+    }
+}
+
+/// Takes back an attach whose ids could not all be defined.
+fn undo<D: Devices>(devices: &D, cdi: &crate::cdi::Directory, records: &[Record], netns: &Netns) {
+    for record in records {
+        if let Err(failed) = cdi.remove(&record.claim.uid) {
+            error!(claimUID = %record.claim.uid, err = chain(&failed), "CDI id stays defined");
+        }
+        for quarantined in devices.detach(record, Some(netns)).quarantined {
+            error!(device = %quarantined.device, reason = quarantined.reason, "device not home as it was");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What could not be done when it was due: devices that are not home yet, and prepared pods whose sandbox has none of
+//! their devices. Looked at after each synchronisation, detach and commit, and again after a while.
+//!
+//! This is where the full reconciliation of records, marks and the runtime's pods belongs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use network_driver_common::bus::Backoff;
+use network_driver_common::model::{ClaimUid, Record, SandboxId};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info_span};
+
+use super::attach::{AttachPodError, Attached};
+use super::{Hook, claims_of};
+use crate::devices::Devices;
+use crate::nri::Pod;
+use crate::sandbox::HoldingState;
+
+/// Waits between two looks while something is left to do.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Time that a late attach gets. Nobody waits for it.
+const ATTACH_TIME: Duration = Duration::from_secs(10);
+
+/// The last failure of each sandbox, so that the same one is reported once.
+type Failures = HashMap<SandboxId, String>;
+
+impl<D: Devices> Hook<D> {
+    /// Catches up until the token is cancelled. What is begun is ended.
+    pub(crate) async fn catch_up(
+        self: Arc<Self>,
+        shutdown: CancellationToken,
+    ) -> Result<(), std::convert::Infallible> {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut failures = Failures::new();
+        let mut left = false;
+        loop {
+            let wait = async {
+                if left {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.changed.notified() => {}
+                () = wait => {}
+            }
+            left = self.look(&mut failures).await;
+            if !left {
+                backoff.reset();
+            }
+        }
+    }
+
+    /// Does what can be done; whether anything is left.
+    async fn look(&self, failures: &mut Failures) -> bool {
+        self.adopted().await;
+        let mut left = false;
+        for (claim, holding) in self.sandboxes.holdings() {
+            if holding.state == HoldingState::Leaving {
+                left |= !self.leave_late(&claim).await;
+            }
+        }
+        let pods = self.sandboxes.newest();
+        failures.retain(|sandbox, _| pods.iter().any(|pod| pod.sandbox == *sandbox));
+        for pod in pods {
+            let records = self.records.of_pod(&pod.pod.uid);
+            let here = |record: &Arc<Record>| {
+                self.sandboxes.is_attached(&record.claim.uid, &pod.sandbox)
+            };
+            // Pods on the node's network are refused at the gate and can get nothing.
+            if pod.netns.is_some() && !records.iter().all(here) {
+                left |= !self.attach_late(&pod, failures).await;
+            }
+        }
+        left
+    }
+
+    /// Brings home what is on its way; whether it is there.
+    async fn leave_late(&self, claim: &ClaimUid) -> bool {
+        let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
+        let holding = self.sandboxes.holding(claim);
+        if holding.is_some_and(|holding| holding.state == HoldingState::Leaving) {
+            let span = info_span!(parent: None, "sandbox.catch_up", dra.claim.uid = %claim);
+            self.detach(claim).instrument(span).await;
+        }
+        let holding = self.sandboxes.holding(claim);
+        holding.is_none_or(|holding| holding.state == HoldingState::Attached)
+    }
+
+    /// Attaches what a sandbox should have had from its start; whether it has it now.
+    async fn attach_late(&self, pod: &Pod, failures: &mut Failures) -> bool {
+        let claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+        let _turn = self.turns.take(&claims).await;
+        let mut records = self.records.of_pod(&pod.pod.uid);
+        records.retain(|record| claims.contains(&record.claim.uid));
+        if records.is_empty() || !self.sandboxes.is_known(&pod.sandbox) {
+            return true;
+        }
+        let span = info_span!(parent: None, "sandbox.catch_up", nri.sandbox.id = %pod.sandbox);
+        let now = Instant::now();
+        let deadline = now.checked_add(ATTACH_TIME).unwrap_or(now);
+        let attached = self.attach(pod, &records, deadline).instrument(span).await;
+        match attached {
+            Ok(Attached::Here) => {
+                failures.remove(&pod.sandbox);
+                true
+            }
+            Ok(Attached::Busy) => false,
+            // It ended without a word to us.
+            Err(AttachPodError::Netns(_) | AttachPodError::Stopped) => {
+                self.sandboxes.remove(&pod.sandbox);
+                true
+            }
+            Err(error) => {
+                let sentence = error.sentence();
+                if failures.get(&pod.sandbox) == Some(&sentence) {
+                    debug!(sandbox = %pod.sandbox, err = sentence, "claims still not attached");
+                } else {
+                    self.report_failure(pod, &records, &error);
+                    failures.insert(pod.sandbox.clone(), sentence);
+                }
+                false
+            }
+        }
+    }
+}

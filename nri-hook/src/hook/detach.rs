@@ -1,0 +1,82 @@
+//! Bringing a claim's devices home. Never fails as a whole: what is not home stays noted and is tried again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use network_driver_common::model::{ClaimUid, Record};
+use network_driver_netlink::Netns;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use super::{Hook, blocking};
+use crate::chain;
+use crate::devices::Devices;
+use crate::links::{Detached, Quarantined};
+use crate::records::Happened;
+
+impl<D: Devices> Hook<D> {
+    /// Brings home the devices of a claim that some sandbox holds. The caller has the claim's turn. Returns the
+    /// devices that are not home as they were; the holding is gone when none of them is still away.
+    pub(super) async fn detach(&self, claim: &ClaimUid) -> Vec<Quarantined> {
+        let Some(holding) = self.sandboxes.holding(claim) else {
+            return Vec::new();
+        };
+        self.sandboxes.leave(claim);
+        let record = holding.record.clone().or_else(|| self.records.committed(claim));
+        let Some(record) = record else {
+            warn!(claimUID = %claim, "devices cannot be brought home: their record is lost");
+            return Vec::new();
+        };
+        let begun = Instant::now();
+        let detached = self.bring_home(&record, holding.netns.clone()).await;
+        let Some(Detached { quarantined }) = detached else {
+            self.metrics.detach_failed("InterfaceDetachFailed");
+            return Vec::new();
+        };
+        let took = begun.elapsed();
+        info!(
+            claim = %record.claim, claimUID = %claim, sandbox = %holding.sandbox,
+            quarantined = quarantined.len(), durationMs = took.as_millis(), "claim detached"
+        );
+        self.metrics.detached(&record, took);
+        if !quarantined.iter().any(|device| device.away) {
+            self.sandboxes.release(claim);
+        }
+        self.count_interfaces();
+        let what = Happened::Detached { quarantined: quarantined.clone() };
+        self.reports.add(claim, holding.pod.as_ref(), &holding.sandbox, what);
+        self.changed.notify_one();
+        quarantined
+    }
+
+    /// Takes the claim's id away, then its links home. `None` when that came to no end.
+    pub(super) async fn bring_home(
+        &self,
+        record: &Arc<Record>,
+        netns: Option<Netns>,
+    ) -> Option<Detached> {
+        let claim = &record.claim.uid;
+        let span = info_span!("sandbox.detach", dra.claim.uid = %claim);
+        let (devices, cdi, kept) =
+            (Arc::clone(&self.devices), self.cdi.clone(), Arc::clone(record));
+        let work = blocking(move || {
+            if let Err(failed) = cdi.remove(&kept.claim.uid) {
+                // The gate still refuses containers; the links go home all the same.
+                error!(claimUID = %kept.claim.uid, err = chain(&failed), "CDI id stays defined");
+            }
+            devices.detach(&kept, netns.as_ref())
+        });
+        match work.instrument(span).await {
+            Ok(detached) => {
+                for Quarantined { device, reason, .. } in &detached.quarantined {
+                    error!(claimUID = %claim, %device, reason, "device not home as it was");
+                    self.metrics.detach_failed("DeviceQuarantined");
+                }
+                Some(detached)
+            }
+            Err(panicked) => {
+                error!(claimUID = %claim, err = %panicked, "detach panicked");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What each event of the runtime sets off.
+
+use std::sync::Arc;
+
+use network_driver_common::model::Record;
+use tracing::{Instrument, debug, info, warn};
+
+use super::attach::{AttachPodError, Attached};
+use super::{Hook, claims_of, trace};
+use crate::devices::Devices;
+use crate::gate;
+use crate::nri::{Container, Pod, PodEvents, Request};
+use crate::records::Happened;
+use crate::sandbox::{Holding, HoldingState};
+
+impl<D: Devices> PodEvents for Hook<D> {
+    async fn synchronize(&self, pods: Vec<Pod>) {
+        self.adopt(pods).await;
+    }
+
+    async fn run_pod_sandbox(&self, pod: Pod, request: Request) -> Result<(), String> {
+        self.sandboxes.add(&pod);
+        let records = self.records.of_pod(&pod.pod.uid);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let first: Vec<_> = records.iter().map(|r| self.records.serve(&r.claim.uid)).collect();
+        let span = trace::run_span(&pod, &request, &records, &first, &self.boot_id);
+        let attached = self.run(&pod, &request).instrument(span.clone()).await;
+        trace::outcome(&span, attached.as_ref().err().map(AttachPodError::reason));
+        match attached {
+            Ok(Attached::Here) => Ok(()),
+            Ok(Attached::Busy) => {
+                // Its containers wait at the gate until the other pod has ended.
+                info!(pod = %pod.pod, sandbox = %pod.sandbox, "claim is in another pod: this one waits");
+                Ok(())
+            }
+            Err(error) => {
+                // The runtime makes another sandbox; nothing must be attached to this one any more.
+                self.sandboxes.remove(&pod.sandbox);
+                let claims: Vec<_> = records.iter().map(|r| r.claim.to_string()).collect();
+                Err(format!("claim {}: {}", claims.join(", "), error.sentence()))
+            }
+        }
+    }
+
+    async fn stop_pod_sandbox(&self, pod: Pod, request: Request) {
+        self.sandboxes.remove(&pod.sandbox);
+        self.adopted().await;
+        // An attach that is under way holds the turn of the pod's claims.
+        let mut claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+        claims.extend(self.sandboxes.held_by(&pod.sandbox));
+        if claims.is_empty() {
+            return;
+        }
+        let _turn = self.turns.take(&claims).await;
+        let held = self.sandboxes.held_by(&pod.sandbox);
+        if held.is_empty() {
+            debug!(sandbox = %pod.sandbox, "stopped sandbox holds no device");
+            return;
+        }
+        let span = trace::stop_span(&pod, &request);
+        async {
+            for claim in &held {
+                self.detach(claim).await;
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn create_container(
+        &self,
+        container: Container,
+        request: Request,
+    ) -> Result<(), String> {
+        let claims: Vec<_> = gate::claims(&container.env).collect();
+        if claims.is_empty() {
+            return Ok(());
+        }
+        // After a restart the runtime's list says what is attached; it is worked through in no time.
+        let stop_at = request.deadline.stop_at().into();
+        if tokio::time::timeout_at(stop_at, self.adopted()).await.is_err() {
+            debug!("container is decided on before the runtime's list is worked through");
+        }
+        let attached = |claim| {
+            let sandbox = container.sandbox.as_ref();
+            sandbox.is_some_and(|sandbox| self.sandboxes.is_attached(claim, sandbox))
+        };
+        let Some(missing) = claims.iter().find(|claim| !attached(claim)) else {
+            return Ok(());
+        };
+        self.metrics.gate_denied();
+        self.changed.notify_one();
+        let name = self.records.committed(missing).map(|record| record.claim.to_string());
+        let name = name.unwrap_or_else(|| missing.to_string());
+        warn!(claim = name, claimUID = %missing, "container refused: its claim is not attached");
+        let why = match self.sandboxes.holding(missing).as_deref() {
+            None => "its devices are at home".to_owned(),
+            Some(Holding { state: HoldingState::Leaving, .. }) => {
+                "its devices are on their way home".to_owned()
+            }
+            Some(Holding { pod: Some(pod), .. }) => format!("its devices are in pod {pod}"),
+            Some(Holding { sandbox, .. }) => format!("its devices are in sandbox {sandbox}"),
+        };
+        Err(format!("claim {name} is not attached to this pod: {why}; it is tried again"))
+    }
+}
+
+impl<D: Devices> Hook<D> {
+    /// Attaches what the pod of a new sandbox has claims for, in the time that the runtime gives.
+    async fn run(&self, pod: &Pod, request: &Request) -> Result<Attached, AttachPodError> {
+        let stop_at = request.deadline.stop_at();
+        let turn = async {
+            self.adopted().await;
+            let claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+            let turn = self.turns.take(&claims).await;
+            (claims, turn)
+        };
+        let waited = tokio::time::timeout_at(stop_at.into(), turn).await;
+        let (claims, _turn) = waited.map_err(|_| AttachPodError::Waited)?;
+        let mut records = self.records.of_pod(&pod.pod.uid);
+        // One that came while we waited is not ours to work on; it is caught up with.
+        records.retain(|record| claims.contains(&record.claim.uid));
+        let attached = self.attach(pod, &records, stop_at).await;
+        if let Err(error) = &attached {
+            self.report_failure(pod, &records, error);
+        }
+        attached
+    }
+
+    /// Tells dra-plugin why claims are not attached.
+    pub(super) fn report_failure(
+        &self,
+        pod: &Pod,
+        records: &[Arc<Record>],
+        error: &AttachPodError,
+    ) {
+        let sentence = error.sentence();
+        warn!(
+            pod = %pod.pod, podUID = %pod.pod.uid, sandbox = %pod.sandbox,
+            reason = error.reason(), err = sentence, "claims not attached"
+        );
+        self.metrics.attach_failed(error.reason());
+        for record in records {
+            let what = Happened::Failed {
+                reason: error.reason(),
+                message: sentence.clone(),
+            };
+            self.reports.add(&record.claim.uid, Some(&pod.pod), &pod.sandbox, what);
+        }
+    }
+}

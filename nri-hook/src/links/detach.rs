@@ -1,0 +1,301 @@
+//! The way home: every link of a claim out of the pod, or from wherever it fell, to its old name and state.
+//!
+//! All moves first, then all that is quick. Carries on after what fails and tells all of it; what is home already is
+//! left as it is, so that a repeated detach changes nothing. It is also the undo of an attach.
+
+use network_driver_common::model::{
+    ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Snapshot,
+};
+use network_driver_netlink::{Link, Netns, OpenSocketError, RequestError, Socket};
+
+use super::identity;
+use super::mark::Mark;
+use super::plan;
+use super::restore::restore;
+use crate::chain;
+
+/// What came of a detach.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Detached {
+    /// Devices that are not home as they were. Empty when all is well.
+    pub(crate) quarantined: Vec<Quarantined>,
+}
+
+/// A device that is not home as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quarantined {
+    /// The device.
+    pub(crate) device: DeviceName,
+    /// A sentence for people that names the device and the cause.
+    pub(crate) reason: String,
+    /// Whether it is still away and a later detach may bring it home. What is home or lost will not change by itself.
+    pub(crate) away: bool,
+}
+
+/// A device that is to come home.
+#[derive(Debug)]
+pub(crate) struct Loan<'a> {
+    pub(crate) claim: &'a ClaimUid,
+    pub(crate) device: &'a Device,
+    /// What home must look like; without it the link is brought home, but not called well.
+    pub(crate) snapshot: Option<&'a Snapshot>,
+    /// An attach began and no detach has ended yet: the link may be away, even if nothing on it says so.
+    pub(crate) unfinished: bool,
+}
+
+impl Loan<'_> {
+    fn home_name(&self) -> &IfName {
+        let snapshot = self.snapshot.map(|snapshot| &snapshot.name);
+        snapshot.unwrap_or(&self.device.interface)
+    }
+
+    fn quarantined(&self, fault: &Fault) -> Quarantined {
+        let device = self.device.name.clone();
+        let reason = format!("device {device} {}", fault.phrase);
+        Quarantined {
+            device,
+            reason,
+            away: fault.away,
+        }
+    }
+}
+
+/// What keeps a device from being home as it was, as a phrase that follows its name.
+struct Fault {
+    phrase: String,
+    away: bool,
+}
+
+impl Fault {
+    fn away(phrase: impl Into<String>) -> Self {
+        Self {
+            phrase: phrase.into(),
+            away: true,
+        }
+    }
+
+    fn lasting(phrase: impl Into<String>) -> Self {
+        Self {
+            phrase: phrase.into(),
+            away: false,
+        }
+    }
+}
+
+/// A namespace and its links when it was looked at.
+struct View {
+    socket: Socket,
+    links: Vec<Link>,
+}
+
+/// A namespace that could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum ViewError {
+    #[error(transparent)]
+    Open(OpenSocketError),
+    #[error(transparent)]
+    Read(RequestError),
+}
+
+impl View {
+    fn of(netns: &Netns) -> Result<Self, ViewError> {
+        let mut socket = Socket::open_in(netns).map_err(ViewError::Open)?;
+        let links = socket.links().map_err(ViewError::Read)?;
+        Ok(Self { socket, links })
+    }
+
+    /// Whether a link or an alternative name is called so.
+    fn has_name(&self, name: &[u8]) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.name.as_bytes() == name || link.altnames.iter().any(|n| n == name))
+    }
+}
+
+/// Where a device's link is.
+enum Place {
+    Pod(Link),
+    Home(Link),
+    Nowhere,
+}
+
+/// Brings the devices home. Returns those that are not home as they were.
+pub(crate) fn bring_home(
+    driver: &DriverName,
+    home: &Netns,
+    pod: Option<&Netns>,
+    loans: &[Loan<'_>],
+) -> Vec<Quarantined> {
+    let view = match View::of(home) {
+        Ok(view) => view,
+        Err(error) => {
+            let fault = Fault::away(format!("cannot be brought home: {}", chain(&error)));
+            return loans.iter().map(|loan| loan.quarantined(&fault)).collect();
+        }
+    };
+    let mut journey = Journey {
+        driver,
+        home,
+        view,
+        pod: pod.map(View::of).transpose(),
+    };
+    let arrived: Vec<_> = loans
+        .iter()
+        .map(|loan| (loan, journey.fetch(loan)))
+        .collect();
+    arrived
+        .into_iter()
+        .filter_map(|(loan, link)| {
+            let settled = link.and_then(|link| match link {
+                Some(link) => journey.settle(loan, &link),
+                None => Ok(()),
+            });
+            settled.err().map(|fault| loan.quarantined(&fault))
+        })
+        .collect()
+}
+
+struct Journey<'a> {
+    driver: &'a DriverName,
+    home: &'a Netns,
+    view: View,
+    /// The pod's namespace, if it is known; an error when it cannot be looked at.
+    pod: Result<Option<View>, ViewError>,
+}
+
+impl Journey<'_> {
+    /// The device's link, at home; `None` when there is nothing to do for it.
+    fn fetch(&mut self, loan: &Loan<'_>) -> Result<Option<Link>, Fault> {
+        match self.find(loan)? {
+            Place::Pod(link) => self.move_home(loan, &link).map(Some),
+            Place::Home(link) if self.is_unfinished(loan, &link) => Ok(Some(link)),
+            Place::Nowhere if loan.unfinished => Err(Fault {
+                phrase: "is lost: its link is neither in the pod nor on the node".to_owned(),
+                away: may_come_back(&loan.device.identity),
+            }),
+            Place::Home(_) | Place::Nowhere => Ok(None),
+        }
+    }
+
+    /// Where the link is. The mark is believed first, then the identity at home; a mere likeness only when the link
+    /// is known to have left.
+    fn find(&self, loan: &Loan<'_>) -> Result<Place, Fault> {
+        let Loan { claim, device, .. } = *loan;
+        let home = &self.view.links;
+        let pod = match &self.pod {
+            Ok(Some(pod)) => pod.links.as_slice(),
+            Ok(None) | Err(_) => &[],
+        };
+        let alike = |links| {
+            let found = identity::resembling(links, self.driver, &device.identity);
+            found.filter(|_| loan.unfinished)
+        };
+        let at_home = |link: &Link| Place::Home(link.clone());
+        let in_pod = |link: &Link| Place::Pod(link.clone());
+        let found = identity::marked(pod, self.driver, claim, device)
+            .map(in_pod)
+            .or_else(|| identity::marked(home, self.driver, claim, device).map(at_home))
+            .or_else(|| identity::at_home(home, &device.identity).map(at_home))
+            .or_else(|| alike(pod).map(in_pod))
+            .or_else(|| alike(home).map(at_home));
+        match (found, &self.pod) {
+            (Some(place), _) => Ok(place),
+            (None, Ok(_)) => Ok(Place::Nowhere),
+            (None, Err(error)) => Err(Fault::away(format!(
+                "cannot be looked for in the pod: {}",
+                chain(error)
+            ))),
+        }
+    }
+
+    fn is_unfinished(&self, loan: &Loan<'_>, link: &Link) -> bool {
+        loan.unfinished
+            || Mark::from_alias(self.driver, &link.alias).is_some_and(|m| m.claim == *loan.claim)
+    }
+
+    /// Moves a link home under its old name, or under a free one when that is taken.
+    fn move_home(&mut self, loan: &Loan<'_>, link: &Link) -> Result<Link, Fault> {
+        let Ok(Some(pod)) = &mut self.pod else {
+            return Err(Fault::away("is not in the pod any more"));
+        };
+        let old = loan.home_name();
+        let is_taken = |name: &IfName| self.view.has_name(name.as_bytes());
+        let name = Some(old.clone())
+            .filter(|name| !is_taken(name))
+            .or_else(|| plan::free_name(link.index, is_taken))
+            .unwrap_or_else(|| old.clone());
+        // The kernel refuses a move whose alternative names are taken. What is lost by this, restore puts back or tells.
+        for altname in &link.altnames {
+            if self.view.has_name(altname) || altname == name.as_bytes() {
+                let deleted = pod.socket.delete_altname(link.index, altname);
+                deleted.map_err(|error| away(&error))?;
+            }
+        }
+        let moved = pod.socket.move_link(link.index, self.home, &name);
+        let found = self.look_home(loan, &name, moved)?;
+        self.view.links.push(found.clone());
+        Ok(found)
+    }
+
+    /// The link after a move, which may have moved it even when it answered an error.
+    fn look_home(
+        &mut self,
+        loan: &Loan<'_>,
+        name: &IfName,
+        moved: Result<(), RequestError>,
+    ) -> Result<Link, Fault> {
+        let socket = &mut self.view.socket;
+        let found = match &moved {
+            Ok(()) => socket.link_by_name(name),
+            Err(_) => socket.links().map(|links| {
+                identity::marked(&links, self.driver, loan.claim, loan.device)
+                    .or_else(|| identity::resembling(&links, self.driver, &loan.device.identity))
+                    .cloned()
+            }),
+        };
+        match (found, moved) {
+            (Ok(Some(link)), _) => Ok(link),
+            (_, Err(error)) | (Err(error), Ok(())) => Err(away(&error)),
+            (Ok(None), Ok(())) => Err(Fault::away("is not to be seen at home after its move")),
+        }
+    }
+
+    /// Makes a link at home look as it did.
+    fn settle(&mut self, loan: &Loan<'_>, link: &Link) -> Result<(), Fault> {
+        let Some(snapshot) = loan.snapshot else {
+            return Err(Fault::lasting(format!(
+                "is home as {}, but nothing says what it looked like before",
+                link.name
+            )));
+        };
+        let is_taken = link.name != snapshot.name
+            && self.view.links.iter().any(|other| {
+                other.index != link.index
+                    && (other.name == snapshot.name
+                        || other.altnames.iter().any(|n| n == snapshot.name.as_bytes()))
+            });
+        let name = if is_taken { &link.name } else { &snapshot.name };
+        restore(&mut self.view.socket, link.index, name, snapshot).map_err(|differences| {
+            let taken = if is_taken {
+                format!("{} is taken at home: ", snapshot.name)
+            } else {
+                String::new()
+            };
+            Fault::lasting(format!(
+                "is home, but not as it was: {taken}it {differences}"
+            ))
+        })
+    }
+}
+
+/// Hardware outlives the namespace it was in; a link of a kind was deleted with it.
+fn may_come_back(identity: &LinkIdentity) -> bool {
+    match identity {
+        LinkIdentity::Pci { .. } => true,
+        LinkIdentity::Other { kind, .. } => kind.is_empty(),
+    }
+}
+
+fn away(error: &RequestError) -> Fault {
+    Fault::away(format!("cannot be moved home: {}", chain(error)))
+}

@@ -1,0 +1,209 @@
+//! A link that is home again made to look as it did before it left.
+//!
+//! Carries on after a step that fails, and judges by reading back: only what differs in the end is told. The alias is
+//! put back last, because until then it is our mark: after a crash in the middle the link still says that it is
+//! unfinished.
+
+use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_netlink::{Errno, Link, LinkChange, RequestError, Socket};
+
+use super::rename::rename;
+use super::snapshot;
+use crate::chain;
+
+/// `IFA_F_NODAD` (linux/if_addr.h): no duplicate detection.
+const IFA_F_NODAD: u32 = 0x02;
+
+/// Makes the link look like the snapshot.
+///
+/// # Errors
+/// What is not as it was, as a phrase that follows the device's name.
+pub(crate) fn restore(
+    socket: &mut Socket,
+    index: u32,
+    name: &IfName,
+    wanted: &Snapshot,
+) -> Result<(), String> {
+    let unreadable = |error: RequestError| format!("cannot be read at home: {}", chain(&error));
+    let present = read(socket, index).map_err(unreadable)?;
+    let mut restore = Restore {
+        socket,
+        index,
+        failed: Vec::new(),
+    };
+    // With the old name taken, the name it came home with is the one to keep.
+    let wanted_now = Snapshot {
+        name: name.clone(),
+        ..wanted.clone()
+    };
+    if !snapshot::differences(&wanted_now, &present.snapshot).is_empty() {
+        restore.run(&present, &wanted_now);
+    }
+    let failed = restore.failed;
+    let present = read(socket, index).map_err(unreadable)?;
+    let differences = snapshot::differences(wanted, &present.snapshot);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let causes: String = failed.iter().map(|cause| format!("; {cause}")).collect();
+    Err(format!("{}{causes}", differences.join(", ")))
+}
+
+/// A link at home.
+struct Present {
+    link: Link,
+    snapshot: Snapshot,
+}
+
+fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
+    let link = socket.link(index)?.ok_or(RequestError::Kernel {
+        request: "read the link",
+        errno: Errno::ENODEV,
+        text: None,
+    })?;
+    let addresses = socket.addresses(Some(index))?;
+    let routes = socket.routes_over(index)?;
+    let snapshot = snapshot::take(&link, &addresses, &routes);
+    Ok(Present { link, snapshot })
+}
+
+struct Restore<'a> {
+    socket: &'a mut Socket,
+    index: u32,
+    /// What did not succeed, and why.
+    failed: Vec<String>,
+}
+
+impl Restore<'_> {
+    fn run(&mut self, present: &Present, wanted: &Snapshot) {
+        let now = &present.snapshot;
+        if now.name != wanted.name {
+            let renamed = rename(self.socket, &present.link, &wanted.name);
+            self.note("rename it", renamed);
+        }
+        if !wanted.up && now.up {
+            self.change("set it down", |change| change.up = Some(false));
+        }
+        if now.hardware_address != wanted.hardware_address {
+            let address = wanted.hardware_address.clone();
+            self.change("set its hardware address", |change| {
+                change.hardware_address = Some(address);
+            });
+        }
+        if now.mtu != wanted.mtu {
+            self.change("set its MTU", |change| change.mtu = Some(wanted.mtu));
+        }
+        self.altnames(now, wanted);
+        // A link-local address that someone set must be there before the kernel makes its own.
+        for address in wanted.addresses.iter().filter(|a| is_link_local(a)) {
+            self.add_address(address);
+        }
+        if wanted.up {
+            self.change("set it up", |change| change.up = Some(true));
+        }
+        self.addresses(wanted);
+        self.routes(now, wanted);
+        if now.alias != wanted.alias {
+            let alias = wanted.alias.clone();
+            self.change("put its alias back", |change| change.alias = Some(alias));
+        }
+    }
+
+    fn change(&mut self, step: &str, set: impl FnOnce(&mut LinkChange)) {
+        let mut change = LinkChange::default();
+        set(&mut change);
+        let changed = self.socket.change_link(self.index, &change);
+        self.note(step, changed);
+    }
+
+    fn note(&mut self, step: &str, done: Result<(), RequestError>) {
+        if let Err(error) = done {
+            self.failed.push(format!("{step}: {}", chain(&error)));
+        }
+    }
+
+    /// Alternative names travel with the link, but for those that were in the way. All anew, because of their order.
+    fn altnames(&mut self, now: &Snapshot, wanted: &Snapshot) {
+        if now.altnames == wanted.altnames {
+            return;
+        }
+        for name in &now.altnames {
+            let deleted = self.socket.delete_altname(self.index, name);
+            self.note("take an alternative name away", deleted);
+        }
+        for name in &wanted.altnames {
+            let added = self.socket.add_altname(self.index, name);
+            self.note("put an alternative name back", added);
+        }
+    }
+
+    /// Addresses in their old order. IPv4 keeps the order of adding; IPv6 puts the newest first or last, by kernel.
+    fn addresses(&mut self, wanted: &Snapshot) {
+        let (mut v6, v4): (Vec<_>, Vec<_>) = wanted
+            .addresses
+            .iter()
+            .partition(|a| a.address.addr().is_ipv6());
+        for _ in 0..2 {
+            v6.reverse();
+            let present = match self.socket.addresses(Some(self.index)) {
+                Ok(all) => snapshot::set_addresses(self.index, &wanted.name, &all),
+                Err(error) => return self.note("read its addresses", Err(error)),
+            };
+            if snapshot::same_addresses(&wanted.addresses, &present) {
+                return;
+            }
+            for address in &present {
+                let deleted = self.socket.delete_address(self.index, &address.address);
+                self.note("take an address away", deleted);
+            }
+            for address in v4.iter().chain(&v6) {
+                self.add_address(address);
+            }
+        }
+    }
+
+    /// An IPv6 address is usable at once, as it was before: it is made without duplicate detection and then given the
+    /// flags it had. Routes that name it as their source would be refused else.
+    fn add_address(&mut self, address: &SnapshotAddress) {
+        let mut added = Ok(());
+        if address.address.addr().is_ipv6() && address.flags & IFA_F_NODAD == 0 {
+            let usable = SnapshotAddress {
+                flags: address.flags | IFA_F_NODAD,
+                ..address.clone()
+            };
+            added = self.socket.add_address(self.index, &usable);
+        }
+        added = added.and_then(|()| self.socket.add_address(self.index, address));
+        self.note(&format!("add address {}", address.address), added);
+    }
+
+    /// Routes on the link first: gateways may lie behind them.
+    fn routes(&mut self, now: &Snapshot, wanted: &Snapshot) {
+        for route in now.routes.iter().filter(|r| !wanted.routes.contains(r)) {
+            let deleted = self.socket.delete_route(self.index, route);
+            self.note(
+                &format!("take the route to {} away", route.destination),
+                deleted,
+            );
+        }
+        let (on_link, through): (Vec<_>, Vec<_>) = wanted
+            .routes
+            .iter()
+            .partition(|route| route.gateway.is_none());
+        for route in on_link.into_iter().chain(through) {
+            self.add_route(route);
+        }
+    }
+
+    fn add_route(&mut self, route: &SnapshotRoute) {
+        let added = self.socket.add_route(self.index, route);
+        self.note(&format!("add the route to {}", route.destination), added);
+    }
+}
+
+fn is_link_local(address: &SnapshotAddress) -> bool {
+    match address.address {
+        ipnet::IpNet::V6(v6) => v6.addr().is_unicast_link_local(),
+        ipnet::IpNet::V4(_) => false,
+    }
+}

@@ -1,0 +1,331 @@
+//! The way home: exactly as before, or told.
+
+use network_driver_common::model::{InterfaceConfig, SnapshotAddress, SnapshotRoute};
+use network_driver_netlink::testing::Namespace;
+use network_driver_netlink::{LinkChange, LinkKind, NewLink};
+
+use super::node::{Node, address, config, full_config, link_in, route};
+
+/// A link with everything that can be put back.
+fn adorn(node: &Node, name: &[u8]) {
+    let index = node.link(name).index;
+    let mut socket = node.home.socket().unwrap();
+    for altname in [
+        &b"enp65s16f0np0"[..],
+        b"a-much-longer-name-than-15-bytes",
+        b"\xfe\xff",
+    ] {
+        socket.add_altname(index, altname).unwrap();
+    }
+    let addresses = [
+        address("10.1.0.1/24"),
+        address("10.1.0.9/24"),
+        SnapshotAddress {
+            label: b"eth1:0".to_vec(),
+            broadcast: Some("10.3.0.255".parse().unwrap()),
+            ..address("10.3.0.1/24")
+        },
+        SnapshotAddress {
+            scope: 253,
+            ..address("169.254.7.1/16")
+        },
+        SnapshotAddress {
+            peer: Some("10.4.0.2".parse().unwrap()),
+            ..address("10.4.0.1/32")
+        },
+        SnapshotAddress {
+            preferred_lifetime: 4000,
+            valid_lifetime: 5000,
+            ..address("10.5.0.1/24")
+        },
+        address("fd01::1/64"),
+        SnapshotAddress {
+            flags: 0x200,
+            ..address("fd01::2/64")
+        },
+        SnapshotAddress {
+            preferred_lifetime: 4000,
+            valid_lifetime: 5000,
+            flags: 0,
+            ..address("fd03::1/64")
+        },
+        address("fe80::7/64"),
+    ];
+    for address in addresses {
+        node.add_address(name, &address);
+    }
+    let routes = [
+        route("10.77.0.0/16", "10.1.0.250", 254),
+        route("10.78.0.0/16", "", 254),
+        SnapshotRoute {
+            metric: 50,
+            preferred_source: Some("10.3.0.1".parse().unwrap()),
+            ..route("10.77.0.0/16", "10.3.0.250", 1000)
+        },
+        SnapshotRoute {
+            onlink: true,
+            ..route("10.79.0.0/16", "172.31.0.1", 254)
+        },
+        route("fd77::/48", "fd01::250", 254),
+        SnapshotRoute {
+            preferred_source: Some("fd01::1".parse().unwrap()),
+            ..route("fd78::/48", "", 1000)
+        },
+    ];
+    for route in routes {
+        node.add_route(name, &route);
+    }
+    node.change(name, |change| {
+        change.mtu = Some(1450);
+        change.alias = Some(b"rack 4, port \xfe".to_vec());
+    });
+}
+
+#[test]
+fn netns_a_link_comes_home_exactly_as_it_was() {
+    let node = Node::with_duplicate_detection(&[b"eth1", b"eth2"]);
+    adorn(&node, b"eth1");
+    let before = node.settled();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    for _ in 0..2 {
+        let pod = Namespace::new().unwrap();
+        node.attach(std::slice::from_ref(&record), &pod).unwrap();
+        assert_eq!(node.detach(&record, Some(&pod)), []);
+        node.assert_same(&before);
+    }
+}
+
+#[test]
+fn netns_a_link_that_was_down_comes_home_down() {
+    let node = Node::new(&[b"eth1"]);
+    node.change(b"eth1", |change| change.up = Some(false));
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    node.add_address(b"eth1", &address("fd01::1/64"));
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert!(link_in(&pod, b"net1").unwrap().flags.up());
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_odd_names_come_home() {
+    let names: [&[u8]; 4] = [b"a_b.c", b"0123456789abcde", b"\xff\xfe", "ü@!".as_bytes()];
+    let node = Node::new(&names);
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let devices = names.map(|name| (name, InterfaceConfig::default()));
+    let record = node.prepared("uid-1", &devices);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_what_the_pod_did_to_the_link_does_not_come_home() {
+    let node = Node::new(&[b"eth1"]);
+    adorn(&node, b"eth1");
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let index = pod.link("net1").unwrap().index;
+    let mut socket = pod.socket().unwrap();
+    let down = LinkChange {
+        up: Some(false),
+        ..LinkChange::default()
+    };
+    socket.change_link(index, &down).unwrap();
+    let change = LinkChange {
+        name: Some("mine".parse().unwrap()),
+        mtu: Some(900),
+        hardware_address: Some("02:00:00:00:00:99".parse().unwrap()),
+        ..LinkChange::default()
+    };
+    socket.change_link(index, &change).unwrap();
+    socket.delete_altname(index, b"enp65s16f0np0").unwrap();
+    socket.add_altname(index, b"eth1").unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_a_second_detach_changes_nothing() {
+    let node = Node::new(&[b"eth1"]);
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    // Whoever changes the link at home from now on means it.
+    node.change(b"eth1", |change| change.mtu = Some(1300));
+    node.add_address(b"eth1", &address("10.6.0.1/24"));
+    let before = node.settled();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    assert_eq!(node.detach(&record, None), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_a_claim_that_was_never_attached_is_home() {
+    let node = Node::new(&[b"eth1"]);
+    let before = node.settled();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    let pod = Namespace::new().unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    assert_eq!(node.detach(&record, None), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_a_link_that_died_with_its_pod_is_lost_and_told_once() {
+    let node = Node::new(&[b"eth1", b"eth2"]);
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared(
+        "uid-1",
+        &[
+            (b"eth1", full_config("net1")),
+            (b"eth2", config("net2", None, &[], &[])),
+        ],
+    );
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let index = pod.link("net1").unwrap().index;
+    pod.socket().unwrap().delete_link(index).unwrap();
+    let quarantined = node.detach(&record, Some(&pod));
+    let [lost] = &quarantined[..] else {
+        panic!("{quarantined:?}")
+    };
+    assert_eq!(
+        lost.reason,
+        "device eth1 is lost: its link is neither in the pod nor on the node"
+    );
+    assert!(!lost.away);
+    assert!(link_in(&node.home, b"eth2").is_some());
+    assert_eq!(node.detach(&record, None), []);
+}
+
+#[test]
+fn netns_with_its_name_taken_a_link_comes_home_under_a_free_one() {
+    let node = Node::new(&[b"eth1"]);
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let taker = NewLink::new("eth1".parse().unwrap(), LinkKind::Bridge);
+    node.home.socket().unwrap().create_link(&taker).unwrap();
+
+    let quarantined = node.detach(&record, Some(&pod));
+    let names = node.home.link_names().unwrap();
+    let [taker, ours] = &names[..] else {
+        panic!("{names:?}")
+    };
+    assert_eq!(taker.to_string(), "eth1");
+    assert!(ours.to_string().starts_with("nd-"), "{ours}");
+    let [told] = &quarantined[..] else {
+        panic!("{quarantined:?}")
+    };
+    assert_eq!(
+        told.reason,
+        format!(
+            "device eth1 is home, but not as it was: eth1 is taken at home: it is called {ours} instead of eth1"
+        )
+    );
+    assert!(!told.away);
+    let link = node.link(ours.as_bytes());
+    assert!(link.flags.up());
+    assert_eq!((link.mtu, &link.alias[..]), (1500, &b""[..]));
+    assert!(
+        node.home
+            .state()
+            .unwrap()
+            .to_string()
+            .contains("10.1.0.1/24")
+    );
+}
+
+#[test]
+fn netns_an_alternative_name_that_is_taken_at_home_does_not_keep_a_link_away() {
+    let node = Node::new(&[b"eth1"]);
+    let index = node.link(b"eth1").index;
+    node.home
+        .socket()
+        .unwrap()
+        .add_altname(index, b"enp1s0")
+        .unwrap();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let taker = NewLink::new("enp1s0".parse().unwrap(), LinkKind::Bridge);
+    node.home.socket().unwrap().create_link(&taker).unwrap();
+
+    let quarantined = node.detach(&record, Some(&pod));
+    let [told] = &quarantined[..] else {
+        panic!("{quarantined:?}")
+    };
+    let start = "device eth1 is home, but not as it was: it has other alternative names than before; put an alternative name back: ";
+    assert!(told.reason.starts_with(start), "{}", told.reason);
+    assert_eq!(node.link(b"eth1").alias, b"");
+}
+
+#[test]
+fn netns_a_link_that_fell_home_by_itself_is_put_in_order() {
+    let node = Node::new(&[b"eth1"]);
+    adorn(&node, b"eth1");
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    // As the kernel does with hardware: down, bare, under the name it had in the pod.
+    let index = pod.link("net1").unwrap().index;
+    let name = "net1".parse().unwrap();
+    let mut socket = pod.socket().unwrap();
+    socket.move_link(index, node.home.netns(), &name).unwrap();
+    assert_eq!(node.detach(&record, None), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_a_detach_after_a_restart_needs_only_the_mark_and_the_record() {
+    let mut node = Node::new(&[b"eth1"]);
+    adorn(&node, b"eth1");
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    node.restart_without_state();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_without_a_snapshot_a_link_comes_home_and_is_told() {
+    let mut node = Node::new(&[b"eth1"]);
+    let pod = Namespace::new().unwrap();
+    let mut record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    node.restart_without_state();
+    record.attachments[0].snapshot = None;
+    let quarantined = node.detach(&record, Some(&pod));
+    let [told] = &quarantined[..] else {
+        panic!("{quarantined:?}")
+    };
+    assert_eq!(
+        told.reason,
+        "device eth1 is home as eth1, but nothing says what it looked like before"
+    );
+    assert!(link_in(&node.home, b"eth1").is_some());
+}
+
+#[test]
+fn netns_a_detach_of_another_claim_leaves_the_link_in_its_pod() {
+    let node = Node::new(&[b"eth1"]);
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    let mut other = record.clone();
+    other.claim.uid = "uid-2".parse().unwrap();
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&other, Some(&pod)), []);
+    assert!(link_in(&pod, b"net1").is_some());
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+}

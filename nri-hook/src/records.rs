@@ -1,0 +1,230 @@
+//! The records that the hook holds: what dra-plugin last said of the node's prepared claims. The hook works from them
+//! while dra-plugin is away.
+
+pub(crate) mod client;
+mod reports;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use network_driver_common::model::{ClaimUid, PodUid, Protected, Record};
+
+pub(crate) use reports::{Happened, Reports};
+
+/// The held records.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// A std mutex: no await is held.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    claims: HashMap<ClaimUid, Held>,
+    /// Committed records only: a pod that has none costs one look-up here.
+    by_pod: HashMap<PodUid, BTreeSet<ClaimUid>>,
+    protected: Arc<Protected>,
+}
+
+#[derive(Debug)]
+struct Held {
+    record: Arc<Record>,
+    /// Whether the record is durable. Nothing is attached from one that is not.
+    committed: bool,
+    /// Whether a sandbox has been served from it: later ones are no part of its pod's start.
+    served: bool,
+}
+
+/// A record as the dump shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) record: Arc<Record>,
+    pub(crate) committed: bool,
+}
+
+impl Records {
+    /// Keeps a record that was checked and is not yet durable. A durable one of that claim stays as it is.
+    pub(crate) fn check(&self, record: Record) {
+        let mut state = self.state();
+        if !state.claims.get(&record.claim.uid).is_some_and(|held| held.committed) {
+            state.put(record, false);
+        }
+    }
+
+    /// Keeps a record that is durable.
+    pub(crate) fn commit(&self, record: Record) {
+        self.state().put(record, true);
+    }
+
+    /// Forgets a record whose prepare was given up, unless it is durable.
+    pub(crate) fn abandon(&self, claim: &ClaimUid) {
+        let mut state = self.state();
+        if state.claims.get(claim).is_some_and(|held| !held.committed) {
+            state.claims.remove(claim);
+        }
+    }
+
+    /// Forgets a record.
+    pub(crate) fn forget(&self, claim: &ClaimUid) {
+        self.state().remove(claim);
+    }
+
+    /// Takes dra-plugin's whole list. Records that it lacks are forgotten, but for those of claims that are attached.
+    pub(crate) fn replace(&self, records: Vec<Record>, attached: &HashSet<ClaimUid>) {
+        let listed: HashSet<_> = records.iter().map(|record| record.claim.uid.clone()).collect();
+        let mut state = self.state();
+        let held: Vec<_> = state.claims.keys().cloned().collect();
+        for claim in held.iter().filter(|claim| !listed.contains(*claim)) {
+            if !attached.contains(claim) {
+                state.remove(claim);
+            }
+        }
+        for record in records {
+            state.put(record, true);
+        }
+    }
+
+    /// The durable records of a pod, by claim UID.
+    pub(crate) fn of_pod(&self, pod: &PodUid) -> Vec<Arc<Record>> {
+        let state = self.state();
+        let claims = state.by_pod.get(pod).into_iter().flatten();
+        claims.filter_map(|claim| Some(Arc::clone(&state.claims.get(claim)?.record))).collect()
+    }
+
+    /// The durable record of a claim.
+    pub(crate) fn committed(&self, claim: &ClaimUid) -> Option<Arc<Record>> {
+        let state = self.state();
+        let held = state.claims.get(claim).filter(|held| held.committed)?;
+        Some(Arc::clone(&held.record))
+    }
+
+    /// All records, durable or not.
+    pub(crate) fn all(&self) -> Vec<Shown> {
+        let state = self.state();
+        let shown = state.claims.values().map(|held| Shown {
+            record: Arc::clone(&held.record),
+            committed: held.committed,
+        });
+        shown.collect()
+    }
+
+    /// Notes that a sandbox is served from the record; whether it is the first one.
+    pub(crate) fn serve(&self, claim: &ClaimUid) -> bool {
+        let mut state = self.state();
+        let held = state.claims.get_mut(claim);
+        held.is_some_and(|held| !std::mem::replace(&mut held.served, true))
+    }
+
+    /// What the node's own traffic depends on.
+    pub(crate) fn protected(&self) -> Arc<Protected> {
+        Arc::clone(&self.state().protected)
+    }
+
+    /// Takes what the node's own traffic depends on.
+    pub(crate) fn protect(&self, protected: Protected) {
+        self.state().protected = Arc::new(protected);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put(&mut self, record: Record, committed: bool) {
+        let claim = record.claim.uid.clone();
+        let earlier = self.remove(&claim);
+        if committed {
+            for pod in &record.pods {
+                self.by_pod.entry(pod.clone()).or_default().insert(claim.clone());
+            }
+        }
+        // The same preparation, made durable or with other pods, is still the one that was served.
+        let same = |held: &Held| held.served && held.record.prepared == record.prepared;
+        let served = record.sandbox.is_some() || earlier.as_ref().is_some_and(same);
+        self.claims.insert(claim, Held { record: Arc::new(record), committed, served });
+    }
+
+    fn remove(&mut self, claim: &ClaimUid) -> Option<Held> {
+        let held = self.claims.remove(claim)?;
+        for pod in &held.record.pods {
+            if let Some(claims) = self.by_pod.get_mut(pod) {
+                claims.remove(claim);
+                if claims.is_empty() {
+                    self.by_pod.remove(pod);
+                }
+            }
+        }
+        Some(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{claim, pod_uid, record};
+
+    fn claims_of(records: &Records, pod: &str) -> Vec<String> {
+        let records = records.of_pod(&pod_uid(pod));
+        records.iter().map(|record| record.claim.uid.to_string()).collect()
+    }
+
+    #[test]
+    fn nothing_is_attached_from_a_record_that_is_not_durable() {
+        let records = Records::default();
+        records.check(record("c", &["p"]));
+        assert!(claims_of(&records, "p").is_empty());
+        assert!(records.committed(&claim("c")).is_none());
+        records.commit(record("c", &["p"]));
+        assert_eq!(claims_of(&records, "p"), ["c"]);
+    }
+
+    #[test]
+    fn a_check_or_an_abandon_leaves_a_durable_record_alone() {
+        let records = Records::default();
+        records.commit(record("c", &["p"]));
+        records.check(record("c", &["q"]));
+        records.abandon(&claim("c"));
+        assert_eq!(claims_of(&records, "p"), ["c"]);
+        records.check(record("d", &["p"]));
+        records.abandon(&claim("d"));
+        assert_eq!(records.all().len(), 1);
+    }
+
+    #[test]
+    fn a_commit_with_other_pods_moves_the_claim_to_them() {
+        let records = Records::default();
+        records.commit(record("c", &["p", "q"]));
+        records.commit(record("c", &["q", "r"]));
+        assert!(claims_of(&records, "p").is_empty());
+        assert_eq!(claims_of(&records, "q"), ["c"]);
+        assert_eq!(claims_of(&records, "r"), ["c"]);
+        records.forget(&claim("c"));
+        assert!(records.state().by_pod.is_empty());
+    }
+
+    #[test]
+    fn a_list_forgets_what_it_lacks_but_never_an_attached_claim() {
+        let records = Records::default();
+        for uid in ["a", "b", "c"] {
+            records.commit(record(uid, &["p"]));
+        }
+        records.check(record("d", &["p"]));
+        records.replace(vec![record("c", &["p"])], &HashSet::from([claim("a")]));
+        assert_eq!(claims_of(&records, "p"), ["a", "c"]);
+        assert_eq!(records.all().len(), 2, "a check does not outlive its session");
+    }
+
+    #[test]
+    fn only_the_first_sandbox_of_a_preparation_is_part_of_the_pods_start() {
+        let records = Records::default();
+        records.commit(record("c", &["p"]));
+        assert!(records.serve(&claim("c")));
+        records.commit(record("c", &["p", "q"]));
+        assert!(!records.serve(&claim("c")));
+        let mut again = record("c", &["p"]);
+        again.prepared += std::time::Duration::from_secs(1);
+        records.commit(again);
+        assert!(records.serve(&claim("c")));
+    }
+}

@@ -1,0 +1,283 @@
+//! The session with dra-plugin: records and orders come in, readiness, answers and reports go out. Lost, it is opened
+//! again for ever; the hook works on with what it holds.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use network_driver_common::bus::{self, Backoff, Component};
+use network_driver_common::model::{Protected, Record};
+use network_driver_common::wire::InvalidMessage;
+use network_driver_proto::bus as wire;
+use network_driver_proto::bus::claims_client::ClaimsClient;
+use network_driver_proto::bus::claims_session_request::Message as Out;
+use network_driver_proto::bus::claims_session_response::Message as In;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::Happened;
+use crate::chain;
+use crate::devices::Devices;
+use crate::hook::Hook;
+use crate::nri::Phase;
+
+/// Messages that wait to be sent.
+const QUEUE: usize = 64;
+
+/// Orders being carried out at one time; more wait in the connection.
+const MAX_ORDERS: usize = 64;
+
+/// Records of one list. A node has some dozen.
+const MAX_RECORDS: usize = 16_384;
+
+/// Longest message that is read: a page of 50 records.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// Waits between sessions.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Keeps the session with dra-plugin.
+#[derive(Debug)]
+pub(crate) struct Client<D> {
+    /// A connection to dra-plugin.
+    pub(crate) channel: Channel,
+    /// Who works with the records.
+    pub(crate) hook: Arc<Hook<D>>,
+    /// How far we are with the runtime.
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Runs the work on orders; it outlives a session, so the owner waits for it at the end.
+    pub(crate) work: TaskTracker,
+    /// Set once a whole list of records has come.
+    pub(crate) received: watch::Sender<bool>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("session with dra-plugin")]
+    Status(#[source] Status),
+    #[error("dra-plugin ended the session")]
+    Ended,
+    #[error("dra-plugin's message cannot be read")]
+    Invalid(#[source] InvalidMessage),
+    #[error("dra-plugin sent more than {MAX_RECORDS} records")]
+    TooManyRecords,
+}
+
+impl<D: Devices> Client<D> {
+    /// Opens the session, and again whenever it is lost, until the token is cancelled.
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+        shutdown.run_until_cancelled(self.forever()).await;
+        Ok(())
+    }
+
+    async fn forever(&self) {
+        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        let mut logged = String::new();
+        loop {
+            let mut session = Session::new(self);
+            let ended = session.run().await;
+            self.hook.metrics.bus_connected(false);
+            if session.synced {
+                backoff.reset();
+                logged.clear();
+            }
+            let reason = match ended {
+                Ok(never) => match never {},
+                Err(error) => chain(&error),
+            };
+            if reason == logged {
+                debug!(err = reason, "still without dra-plugin");
+            } else {
+                warn!(err = reason, "without dra-plugin: working on with the records held");
+                logged = reason;
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+}
+
+/// One session.
+struct Session<'a, D> {
+    client: &'a Client<D>,
+    phase: watch::Receiver<Phase>,
+    /// Pages of a list that is still coming in.
+    pages: Vec<Record>,
+    /// Whether a whole list has come.
+    synced: bool,
+    /// Orders being carried out. They end with the session: dra-plugin gives them again.
+    orders: JoinSet<wire::OrderResult>,
+    /// Id of the newest report sent.
+    reported: u64,
+}
+
+impl<'a, D: Devices> Session<'a, D> {
+    fn new(client: &'a Client<D>) -> Self {
+        Self {
+            client,
+            phase: client.phase.clone(),
+            pages: Vec::new(),
+            synced: false,
+            orders: JoinSet::new(),
+            reported: 0,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Infallible, SessionError> {
+        let (out, queue) = mpsc::channel(QUEUE);
+        send(&out, Out::Hello(bus::hello(Component::NriHook))).await?;
+        let client = ClaimsClient::new(self.client.channel.clone());
+        let session = client
+            .max_decoding_message_size(MAX_MESSAGE)
+            .session(ReceiverStream::new(queue))
+            .await;
+        let mut incoming = session.map_err(SessionError::Status)?.into_inner();
+        self.phase.mark_changed();
+        loop {
+            tokio::select! {
+                message = next(&mut incoming), if self.orders.len() < MAX_ORDERS => {
+                    self.take(message?)?;
+                }
+                Ok(()) = self.phase.changed() => {
+                    let readiness = readiness(&self.phase.borrow_and_update());
+                    send(&out, Out::Readiness(readiness)).await?;
+                }
+                Some(done) = self.orders.join_next() => {
+                    // A panic leaves the order unanswered; dra-plugin gives it again.
+                    if let Ok(result) = done {
+                        send(&out, Out::Result(result)).await?;
+                    }
+                }
+                () = self.client.hook.reports.added(), if self.synced => {
+                    self.report(&out).await?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: wire::ClaimsSessionResponse) -> Result<(), SessionError> {
+        let hook = &self.client.hook;
+        match message.message {
+            Some(In::Hello(hello)) => {
+                info!(peer = hello.component, version = hello.version, "session with dra-plugin");
+                hook.metrics.bus_connected(true);
+            }
+            Some(In::Records(page)) => self.page(&page)?,
+            Some(In::Order(order)) => {
+                let (id, hook) = (order.id, Arc::clone(hook));
+                // In a task of its own: an order that is begun is ended, whatever becomes of the session.
+                let obeyed = self.client.work.spawn(async move { hook.obey(order).await });
+                self.orders.spawn(async move {
+                    let result = match obeyed.await {
+                        Ok(answer) => Some(answer),
+                        Err(panicked) => {
+                            warn!(err = %panicked, "order of dra-plugin panicked");
+                            None
+                        }
+                    };
+                    wire::OrderResult { id, result }
+                });
+            }
+            Some(In::ReportAck(ack)) => hook.reports.acknowledge(ack.id),
+            Some(In::Protected(protected)) => {
+                let protected = Protected::try_from(&protected).map_err(SessionError::Invalid)?;
+                hook.records.protect(protected);
+            }
+            None => debug!("dra-plugin sent a message of a kind that is not known"),
+        }
+        Ok(())
+    }
+
+    /// Takes a page of the list. A record that cannot be read is left out: it must not cost the others theirs.
+    fn page(&mut self, page: &wire::Records) -> Result<(), SessionError> {
+        for message in &page.records {
+            match Record::try_from(message) {
+                Ok(record) => self.pages.push(record),
+                Err(error) => warn!(claimUID = message.claim_uid, %error, "record cannot be read"),
+            }
+        }
+        if self.pages.len() > MAX_RECORDS {
+            return Err(SessionError::TooManyRecords);
+        }
+        if page.synced {
+            let records = std::mem::take(&mut self.pages);
+            info!(records = records.len(), "records received");
+            self.client.hook.take_records(records);
+            self.synced = true;
+            self.client.received.send_replace(true);
+            // What was not acknowledged in the last session is sent again.
+            self.client.hook.reports.send_again();
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, out: &mpsc::Sender<Sent>) -> Result<(), SessionError> {
+        for report in self.client.hook.reports.after(self.reported) {
+            self.reported = report.id;
+            send(out, Out::Report(report)).await?;
+        }
+        Ok(())
+    }
+}
+
+type Sent = wire::ClaimsSessionRequest;
+
+async fn send(out: &mpsc::Sender<Sent>, message: Out) -> Result<(), SessionError> {
+    let message = Sent { message: Some(message) };
+    out.send(message).await.map_err(|_| SessionError::Ended)
+}
+
+async fn next(
+    incoming: &mut Streaming<wire::ClaimsSessionResponse>,
+) -> Result<wire::ClaimsSessionResponse, SessionError> {
+    let message = incoming.message().await.map_err(SessionError::Status)?;
+    message.ok_or(SessionError::Ended)
+}
+
+fn readiness(phase: &Phase) -> wire::Readiness {
+    let not_ready = |reason: &str| wire::Readiness {
+        ready: false,
+        reason: reason.to_owned(),
+        runtime: String::new(),
+    };
+    match phase {
+        Phase::Synchronised { runtime } => wire::Readiness {
+            ready: true,
+            reason: String::new(),
+            runtime: runtime.clone(),
+        },
+        Phase::Joining => not_ready("the hook is not yet synchronised with the container runtime"),
+        Phase::Away { reason } => not_ready(reason),
+    }
+}
+
+impl<D: Devices> Hook<D> {
+    /// Takes dra-plugin's whole list of records. What it lacks or has otherwise of an attached claim is answered by a
+    /// report: what is attached stays.
+    pub(crate) fn take_records(&self, records: Vec<Record>) {
+        let held: HashSet<_> = self.sandboxes.held();
+        self.records.replace(records, &held);
+        for (claim, holding) in self.sandboxes.holdings() {
+            let record = self.records.committed(&claim);
+            let told = record.and_then(|record| record.sandbox.clone());
+            if self.sandboxes.is_attached(&claim, &holding.sandbox)
+                && told.as_ref() != Some(&holding.sandbox)
+                && !self.reports.is_waiting(&claim)
+            {
+                let what = Happened::Attached {
+                    interfaces: holding.interfaces.clone(),
+                    took: Duration::ZERO,
+                };
+                self.reports.add(&claim, holding.pod.as_ref(), &holding.sandbox, what);
+            }
+        }
+        self.catch_up_soon();
+    }
+}

@@ -1,0 +1,193 @@
+//! What dra-plugin has yet to learn: the newest report of each claim, kept until it is acknowledged.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use network_driver_common::model::{ClaimUid, PodRef, SandboxId};
+use network_driver_common::telemetry;
+use network_driver_common::wire::AttachedInterface;
+use network_driver_proto::bus;
+use network_driver_proto::bus::report::Event;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::links::Quarantined;
+
+/// Claims with an unacknowledged report. A node has some dozen.
+const MAX_WAITING: usize = 4096;
+
+/// What happened to a claim in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// It was attached.
+    Attached {
+        /// Its interfaces as they are in the pod.
+        interfaces: Vec<AttachedInterface>,
+        /// How long that took.
+        took: Duration,
+    },
+    /// It was detached.
+    Detached {
+        /// Devices that are not home as they were.
+        quarantined: Vec<Quarantined>,
+    },
+    /// It could not be attached.
+    Failed {
+        /// Reason of the closed list.
+        reason: &'static str,
+        /// A sentence.
+        message: String,
+    },
+}
+
+/// The reports that wait for their acknowledgement.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    /// A std mutex: no await is held.
+    state: Mutex<State>,
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    waiting: BTreeMap<u64, bus::Report>,
+    by_claim: HashMap<ClaimUid, u64>,
+}
+
+impl Reports {
+    /// Adds a report in place of an older one of the same claim.
+    pub(crate) fn add(
+        &self,
+        claim: &ClaimUid,
+        pod: Option<&PodRef>,
+        sandbox: &SandboxId,
+        what: Happened,
+    ) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut state = self.state();
+        state.last_id = state.last_id.saturating_add(1);
+        let id = state.last_id;
+        let report = bus::Report {
+            id,
+            traceparent: telemetry::traceparent().unwrap_or_default(),
+            claim_uid: claim.to_string(),
+            pod: pod.map(Into::into),
+            sandbox_id: sandbox.to_string(),
+            unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            event: Some(what.into()),
+        };
+        if let Some(older) = state.by_claim.insert(claim.clone(), id) {
+            state.waiting.remove(&older);
+        }
+        state.waiting.insert(id, report);
+        if state.waiting.len() > MAX_WAITING {
+            warn!("report dropped: too many are not acknowledged");
+            if let Some((oldest, _)) = state.waiting.pop_first() {
+                state.by_claim.retain(|_, newest| *newest != oldest);
+            }
+        }
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// Forgets a report that dra-plugin has taken.
+    pub(crate) fn acknowledge(&self, id: u64) {
+        let mut state = self.state();
+        if state.waiting.remove(&id).is_some() {
+            state.by_claim.retain(|_, newest| *newest != id);
+        }
+    }
+
+    /// The reports after this one, oldest first.
+    pub(crate) fn after(&self, id: u64) -> Vec<bus::Report> {
+        let state = self.state();
+        let newer = state.waiting.range(id.saturating_add(1)..);
+        newer.map(|(_, report)| report.clone()).collect()
+    }
+
+    /// Whether something about the claim has yet to be acknowledged.
+    pub(crate) fn is_waiting(&self, claim: &ClaimUid) -> bool {
+        self.state().by_claim.contains_key(claim)
+    }
+
+    /// Makes a new session send everything that waits.
+    pub(crate) fn send_again(&self) {
+        self.added.notify_one();
+    }
+
+    /// Returns when a report was added since the last time this returned.
+    pub(crate) async fn added(&self) {
+        self.added.notified().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Happened> for Event {
+    fn from(what: Happened) -> Self {
+        match what {
+            Happened::Attached { interfaces, took } => Self::Attached(bus::Attached {
+                interfaces: interfaces.iter().map(Into::into).collect(),
+                duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            }),
+            Happened::Detached { quarantined } => {
+                let quarantined = quarantined.iter().map(Into::into).collect();
+                Self::Detached(bus::Detached { quarantined })
+            }
+            Happened::Failed { reason, message } => {
+                Self::Failed(bus::AttachFailed { reason: reason.to_owned(), message })
+            }
+        }
+    }
+}
+
+impl From<&Quarantined> for bus::QuarantinedDevice {
+    fn from(quarantined: &Quarantined) -> Self {
+        Self {
+            device: quarantined.device.to_string(),
+            reason: quarantined.reason.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::claim;
+
+    fn add(reports: &Reports, uid: &str, message: &str) {
+        let what = Happened::Failed { reason: "InterfaceAttachFailed", message: message.into() };
+        reports.add(&claim(uid), None, &"s".parse().unwrap(), what);
+    }
+
+    fn claims(reports: &[bus::Report]) -> Vec<&str> {
+        reports.iter().map(|report| report.claim_uid.as_str()).collect()
+    }
+
+    #[test]
+    fn of_several_reports_about_a_claim_the_newest_is_kept_until_acknowledged() {
+        let reports = Reports::default();
+        add(&reports, "a", "1");
+        add(&reports, "b", "2");
+        add(&reports, "a", "3");
+        assert_eq!(claims(&reports.after(0)), ["b", "a"]);
+        assert_eq!(claims(&reports.after(2)), ["a"], "only what was not sent yet");
+        reports.acknowledge(1);
+        assert_eq!(claims(&reports.after(0)), ["b", "a"], "an old acknowledgement means nothing");
+        reports.acknowledge(3);
+        assert_eq!(claims(&reports.after(0)), ["b"]);
+    }
+
+    #[test]
+    fn the_number_of_waiting_reports_is_bounded() {
+        let reports = Reports::default();
+        for index in 0..MAX_WAITING + 10 {
+            add(&reports, &format!("c{index}"), "x");
+        }
+        assert_eq!(reports.after(0).len(), MAX_WAITING);
+    }
+}

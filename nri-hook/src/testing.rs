@@ -1,0 +1,82 @@
+//! Values for tests.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use network_driver_common::model::{
+    Attachment, Attributes, ClaimRef, ClaimUid, Device, DeviceName, HardwareAddress, IfName,
+    InterfaceConfig, LinkIdentity, PodRef, PodUid, Record,
+};
+use network_driver_common::wire::AttachedInterface;
+
+use crate::nri::Pod;
+
+/// A claim's UID.
+pub(crate) fn claim(uid: &str) -> ClaimUid {
+    uid.parse().unwrap()
+}
+
+/// A pod's UID.
+pub(crate) fn pod_uid(uid: &str) -> PodUid {
+    uid.parse().unwrap()
+}
+
+/// A sandbox of a pod.
+pub(crate) fn pod(sandbox: &str, uid: &str, netns: Option<&str>) -> Pod {
+    Pod {
+        sandbox: sandbox.parse().unwrap(),
+        pod: PodRef {
+            namespace: "default".into(),
+            name: format!("pod-{uid}"),
+            uid: pod_uid(uid),
+        },
+        netns: netns.map(Into::into),
+    }
+}
+
+/// An interface in a pod.
+pub(crate) fn interface(name: &str) -> AttachedInterface {
+    AttachedInterface {
+        device: "eth2".parse().unwrap(),
+        name: name.parse().unwrap(),
+        hardware_address: HardwareAddress::default(),
+        addresses: Vec::new(),
+        mtu: 1500,
+        home_name: "eth2".parse().unwrap(),
+    }
+}
+
+/// A record of a claim with one device, named after it, for these pods.
+pub(crate) fn record(uid: &str, pods: &[&str]) -> Record {
+    let name: IfName = format!("e-{uid}").parse().unwrap();
+    let identity = LinkIdentity::Other {
+        kind: "veth".into(),
+        hardware_address: HardwareAddress::default(),
+        home_name: name.clone(),
+    };
+    Record {
+        claim: ClaimRef {
+            namespace: "default".into(),
+            name: format!("claim-{uid}"),
+            uid: claim(uid),
+        },
+        pods: pods.iter().map(|pod| pod_uid(pod)).collect(),
+        attachments: vec![Attachment {
+            request: "nic".into(),
+            pool: "node".into(),
+            device: Device {
+                name: DeviceName::of(&identity),
+                identity,
+                interface: name,
+                attributes: Attributes::default(),
+                capacity: BTreeMap::new(),
+            },
+            config: InterfaceConfig::default(),
+            snapshot: None,
+        }],
+        traceparent: None,
+        prepared: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        boot_id: "boot".into(),
+        sandbox: None,
+    }
+}

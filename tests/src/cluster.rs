@@ -1,0 +1,427 @@
+//! A cluster of one node: the three real daemons in the node's home, everything around them simulated.
+//!
+//! It decides where things are and in which order they start; what a test or the demo does with them is a story of
+//! claims and pods: [`Cluster::claim`], [`Cluster::pod`].
+
+mod claim;
+mod pod;
+mod setup;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use network_driver_common::bus::{self, Component};
+use network_driver_netlink::testing::State;
+use network_driver_proto::bus::ReadinessRequest;
+use network_driver_proto::bus::admin_client::AdminClient;
+
+pub use claim::{Claim, ClaimBuilder};
+pub use pod::{PodHandle, StartError};
+pub use setup::Setup;
+
+use crate::api_server::ApiServer;
+use crate::collector::Collector;
+use crate::daemon::{ALL, Binaries, Daemon};
+use crate::kubelet::{ClaimName, Kubelet};
+use crate::node::{NODE_ADDRESS, Node, UPLINK};
+use crate::runtime::Runtime;
+use crate::wait::{until, until_true};
+
+/// Name of the driver.
+pub const DRIVER: &str = "network.example.com";
+/// Name of the node, and of its pool.
+pub const NODE: &str = "node-1";
+/// How long anything may take that takes well under a second on a quiet machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The cluster. Dropping it kills the daemons and takes everything away.
+#[derive(Debug)]
+pub struct Cluster {
+    // Dropped in this order: the daemons before what they talk to.
+    daemons: Mutex<Vec<Daemon>>,
+    /// The API server.
+    pub api: ApiServer,
+    /// The kubelet.
+    pub kubelet: Kubelet,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The trace collector.
+    pub collector: Collector,
+    /// The node's namespaces.
+    pub node: Node,
+    books: Mutex<Books>,
+    binaries: Binaries,
+    tracing: bool,
+    dir: tempfile::TempDir,
+}
+
+/// What the kubelet keeps in its memory of prepared claims, by UID.
+#[derive(Debug, Default)]
+struct Books {
+    prepared: BTreeMap<String, Holding>,
+    pods: usize,
+}
+
+/// A prepared claim.
+#[derive(Debug, Default, Clone)]
+struct Holding {
+    cdi_ids: Vec<String>,
+    /// UIDs of the pods that use it.
+    pods: BTreeSet<String>,
+}
+
+impl Cluster {
+    /// Makes the node and what surrounds it, starts the daemons and waits until all are ready and the cards of the
+    /// set-up are published.
+    ///
+    /// # Errors
+    /// Something of it could not be made, or did not become ready.
+    pub async fn start(setup: Setup) -> anyhow::Result<Self> {
+        let cluster = Self::prepare(&setup)?;
+        for component in ALL {
+            cluster.start_daemon(component)?;
+        }
+        cluster.ready().await?;
+        cluster.published(&setup.device_names()).await?;
+        let settled = || cluster.node.is_settled().unwrap_or(false);
+        until_true("home to settle", PATIENCE, settled).await?;
+        Ok(cluster)
+    }
+
+    /// The same without daemons.
+    ///
+    /// # Errors
+    /// Something of it could not be made.
+    pub fn prepare(setup: &Setup) -> anyhow::Result<Self> {
+        let binaries = Binaries::find(setup.bin_dir.as_deref())?;
+        let dir = tempfile::Builder::new().prefix("nd").tempdir()?;
+        let mut node = Node::new()?;
+        for name in &setup.nics {
+            node.add_nic(name.clone())
+                .with_context(|| format!("add network card {name}"))?;
+        }
+        if let Some((prefix, count)) = &setup.links {
+            node.add_links(prefix, *count)?;
+        }
+        let api = ApiServer::serve(node.listen_outside()?, &setup.served)?;
+        let collector = Collector::serve(node.listen_outside()?)?;
+        api.put_node(NODE, NODE_ADDRESS);
+        for sub in ["bus", "state", "hook", "sys", "log", "netns"] {
+            std::fs::create_dir(dir.path().join(sub))?;
+        }
+        std::fs::write(dir.path().join("kubeconfig"), api.kubeconfig())?;
+        Ok(Self {
+            daemons: Mutex::default(),
+            kubelet: Kubelet::start(&dir.path().join("kubelet"), setup.knows)?,
+            runtime: Runtime::start(setup.style.clone(), &dir.path().join("run"))?,
+            api,
+            collector,
+            node,
+            books: Mutex::default(),
+            binaries,
+            tracing: setup.tracing,
+            dir,
+        })
+    }
+
+    fn daemons(&self) -> MutexGuard<'_, Vec<Daemon>> {
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Directory of the bus.
+    pub fn bus_dir(&self) -> PathBuf {
+        self.at("bus")
+    }
+
+    fn arguments(&self, component: Component) -> Vec<String> {
+        let mut arguments = vec![
+            ("--driver-name", DRIVER.into()),
+            ("--node-name", NODE.into()),
+            ("--bus-dir", self.bus_dir()),
+            ("--log-level", "debug".into()),
+            ("--log-format", "text".into()),
+        ];
+        match component {
+            Component::Discovery => arguments.extend([
+                ("--kubeconfig", self.at("kubeconfig")),
+                ("--offer-kinds", "veth".into()),
+                ("--sysfs-root", self.at("sys")),
+            ]),
+            Component::DraPlugin => arguments.extend([
+                ("--kubeconfig", self.at("kubeconfig")),
+                ("--kubelet-root-dir", self.kubelet.root().to_owned()),
+                ("--state-dir", self.at("state")),
+            ]),
+            Component::NriHook => arguments.extend([
+                ("--nri-socket", self.runtime.nri_socket().to_owned()),
+                ("--cdi-dir", self.runtime.cdi_dir().to_owned()),
+                ("--state-dir", self.at("hook")),
+            ]),
+        }
+        if self.tracing {
+            arguments.push(("--otlp-endpoint", self.collector.endpoint().into()));
+        }
+        let pairs = arguments.into_iter();
+        let mut flat: Vec<String> = pairs
+            .flat_map(|(flag, value)| [flag.to_owned(), value.to_string_lossy().into_owned()])
+            .collect();
+        if component == Component::Discovery {
+            flat.push("--offer-down".to_owned());
+        }
+        flat
+    }
+
+    /// Starts a daemon that does not run.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_daemon(&self, component: Component) -> anyhow::Result<()> {
+        let log = self.log_file(component);
+        let daemon = Daemon::start(
+            component,
+            &self.binaries.path(component),
+            &self.arguments(component),
+            self.node.home().netns(),
+            &self.at("sys"),
+            &log,
+        )?;
+        self.daemons().push(daemon);
+        Ok(())
+    }
+
+    fn log_file(&self, component: Component) -> PathBuf {
+        self.at("log").join(component.as_str())
+    }
+
+    /// Everything that a daemon has logged since the start of the cluster.
+    pub fn log(&self, component: Component) -> String {
+        let bytes = std::fs::read(self.log_file(component)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn take_daemon(&self, component: Component) -> anyhow::Result<Daemon> {
+        let mut daemons = self.daemons();
+        let index = daemons.iter().position(|d| d.component() == component);
+        let index = index.with_context(|| format!("{} does not run", component.as_str()))?;
+        Ok(daemons.swap_remove(index))
+    }
+
+    /// Kills a daemon, as a crash does.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_daemon(&self, component: Component) -> anyhow::Result<()> {
+        self.take_daemon(component)?.kill()
+    }
+
+    /// Asks a daemon to end and waits; it has to end well.
+    ///
+    /// # Errors
+    /// It does not run, did not end, or ended with a failure.
+    pub fn stop_daemon(&self, component: Component) -> anyhow::Result<()> {
+        let status = self.take_daemon(component)?.stop()?;
+        ensure!(
+            status.success(),
+            "{} ended with {status}",
+            component.as_str()
+        );
+        Ok(())
+    }
+
+    /// Kills a daemon, starts it again and waits until all are ready.
+    ///
+    /// # Errors
+    /// They did not become ready.
+    pub async fn restart_daemon(&self, component: Component) -> anyhow::Result<()> {
+        let registrations = self.runtime.registrations();
+        self.kill_daemon(component)?;
+        self.start_daemon(component)?;
+        if component == Component::NriHook {
+            let next = registrations.saturating_add(1);
+            self.runtime.synchronised(next, PATIENCE).await?;
+        }
+        self.ready().await
+    }
+
+    /// Waits until all three daemons say that they are ready, the kubelet knows the driver, and the runtime the hook.
+    ///
+    /// # Errors
+    /// Which of them is not, and why.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        for component in ALL {
+            self.daemon_ready(component).await?;
+        }
+        self.kubelet.registered(DRIVER, PATIENCE).await?;
+        self.runtime.synchronised(1, PATIENCE).await
+    }
+
+    async fn daemon_ready(&self, component: Component) -> anyhow::Result<()> {
+        let name = component.as_str();
+        let mut client = AdminClient::new(bus::channel(&self.bus_dir(), component));
+        let mut last = String::new();
+        let what = format!("{name} to be ready");
+        let waited = until(&what, PATIENCE, async || {
+            if let Some(how) = self.ended(component) {
+                last = how;
+                return Some(false);
+            }
+            match client.readiness(ReadinessRequest {}).await {
+                Ok(answer) if answer.get_ref().ready => Some(true),
+                other => {
+                    last = format!("{other:?}");
+                    None
+                }
+            }
+        });
+        let ready = waited.await.unwrap_or(false);
+        ensure!(
+            ready,
+            "{name} is not ready: {last}\n{}",
+            self.tail(component)
+        );
+        Ok(())
+    }
+
+    fn ended(&self, component: Component) -> Option<String> {
+        let mut daemons = self.daemons();
+        let daemon = daemons.iter_mut().find(|d| d.component() == component)?;
+        let status = daemon.ended().ok()??;
+        Some(format!("it ended with {status}"))
+    }
+
+    fn tail(&self, component: Component) -> String {
+        let log = self.log(component);
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until exactly these devices are published.
+    ///
+    /// # Errors
+    /// They were not in time.
+    pub async fn published(&self, devices: &BTreeSet<String>) -> anyhow::Result<()> {
+        let names = || self.api.devices().into_keys().collect::<BTreeSet<_>>();
+        let waited = until("the devices to be published", PATIENCE, async || {
+            (names() == *devices).then_some(())
+        });
+        waited.await.with_context(|| {
+            let log = self.tail(Component::Discovery);
+            format!("wanted {devices:?}, published {:?}\n{log}", names())
+        })
+    }
+
+    /// What home looks like.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn home(&self) -> anyhow::Result<State> {
+        self.node.state()
+    }
+
+    /// Waits until home looks like this.
+    ///
+    /// # Errors
+    /// The difference that is left.
+    pub async fn home_is(&self, wanted: &State) -> anyhow::Result<()> {
+        let (home, wanted) = (self.node.home().clone(), wanted.clone());
+        let compare = move || home.wait_for_state(&wanted, Duration::from_secs(5));
+        let compared = tokio::task::spawn_blocking(compare).await?;
+        compared.with_context(|| format!("hook's log:\n{}", self.tail(Component::NriHook)))
+    }
+
+    /// The output of a sub-command of a daemon's binary, run as an operator would.
+    ///
+    /// # Errors
+    /// It failed; the error shows what it said.
+    pub fn ask(&self, component: Component, arguments: &[&str]) -> anyhow::Result<String> {
+        let binary = self.binaries.path(component);
+        let output = Command::new(&binary)
+            .args(arguments)
+            .arg("--bus-dir")
+            .arg(self.bus_dir())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{} {arguments:?}: {said}",
+            binary.display()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A new claim of the namespace `default`, to be completed and created.
+    pub fn claim(&self, name: &str) -> ClaimBuilder<'_> {
+        ClaimBuilder::new(self, name)
+    }
+
+    /// A new pod of the namespace `default` that uses these claims, not started yet.
+    pub fn pod(&self, name: &str, claims: &[&Claim]) -> PodHandle<'_> {
+        PodHandle::new(self, name, claims)
+    }
+
+    /// The directory where sandboxes have their network namespaces.
+    pub(crate) fn netns_dir(&self) -> PathBuf {
+        self.at("netns")
+    }
+
+    /// CDI files that are there.
+    pub fn cdi_files(&self) -> Vec<String> {
+        list(self.runtime.cdi_dir())
+    }
+
+    /// Asks the driver to prepare claims, as the kubelet would for a pod; the answer by UID.
+    ///
+    /// # Errors
+    /// The call failed as a whole.
+    pub async fn prepare_claims(
+        &self,
+        claims: &[&Claim],
+    ) -> anyhow::Result<crate::kubelet::Prepared> {
+        let names: Vec<ClaimName> = claims.iter().map(|claim| claim.kubelet_name()).collect();
+        self.kubelet.prepare(DRIVER, &names).await
+    }
+
+    /// Asks the driver to unprepare a claim, whatever the kubelet knows of it.
+    ///
+    /// # Errors
+    /// The call failed, or the driver's text for this claim.
+    pub async fn unprepare_claim(&self, claim: &Claim) -> anyhow::Result<()> {
+        let mut answer = self
+            .kubelet
+            .unprepare(DRIVER, &[claim.kubelet_name()])
+            .await?;
+        let entry = answer.remove(&claim.uid).unwrap_or(Ok(()));
+        entry.map_err(|text| anyhow::anyhow!(text))
+    }
+
+    /// Names of links that are not the uplink or the loopback, with their alias: where a card is can be seen by it.
+    ///
+    /// # Errors
+    /// Home cannot be read.
+    pub fn links_at_home(&self) -> anyhow::Result<Vec<String>> {
+        let names = self.node.home().link_names()?;
+        let names = names.into_iter().map(|name| name.to_string());
+        Ok(names.filter(|name| name != UPLINK).collect())
+    }
+}
+
+fn list(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}

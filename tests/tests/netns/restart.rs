@@ -1,0 +1,113 @@
+//! Daemons and the runtime killed while a pod holds a device: nothing changes, and the end works.
+
+use network_driver_common::bus::Component;
+
+use crate::{FAR_1, cluster};
+
+async fn a_restart_changes_nothing(component: Component) {
+    let cluster = cluster(&["eth1", "eth2"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    let during = (
+        pod.state().unwrap(),
+        cluster.home().unwrap(),
+        cluster.api.slices(),
+        cluster.cdi_files(),
+    );
+    cluster.restart_daemon(component).await.unwrap();
+    let after = (
+        pod.state().unwrap(),
+        cluster.home().unwrap(),
+        cluster.api.slices(),
+        cluster.cdi_files(),
+    );
+    assert_eq!(during, after);
+    pod.ping(FAR_1).await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+    assert!(cluster.cdi_files().is_empty());
+    let next = cluster.pod("next", &[&claim]);
+    next.start().await.unwrap();
+    next.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_restart_of_discovery_changes_nothing() {
+    a_restart_changes_nothing(Component::Discovery).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_restart_of_dra_plugin_changes_nothing() {
+    a_restart_changes_nothing(Component::DraPlugin).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_restart_of_nri_hook_changes_nothing() {
+    a_restart_changes_nothing(Component::NriHook).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_all_daemons_killed_and_started_the_other_way_round_change_nothing() {
+    let cluster = cluster(&["eth1"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    let slices = cluster.api.slices();
+    for component in [
+        Component::Discovery,
+        Component::DraPlugin,
+        Component::NriHook,
+    ] {
+        cluster.kill_daemon(component).unwrap();
+    }
+    for component in [
+        Component::NriHook,
+        Component::DraPlugin,
+        Component::Discovery,
+    ] {
+        cluster.start_daemon(component).unwrap();
+    }
+    cluster
+        .runtime
+        .synchronised(2, network_driver_tests::cluster::PATIENCE)
+        .await
+        .unwrap();
+    cluster.ready().await.unwrap();
+    pod.ping(FAR_1).await.unwrap();
+    assert_eq!(cluster.api.slices(), slices);
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_daemons_end_well_when_asked_and_leave_no_socket() {
+    let cluster = cluster(&["eth1"]).await;
+    for component in [
+        Component::NriHook,
+        Component::DraPlugin,
+        Component::Discovery,
+    ] {
+        cluster.stop_daemon(component).unwrap();
+        let socket = network_driver_common::bus::socket_path(&cluster.bus_dir(), component);
+        assert!(
+            !socket.exists(),
+            "{} left {}",
+            component.as_str(),
+            socket.display()
+        );
+    }
+    let registry = cluster.kubelet.root().join("plugins_registry");
+    assert_eq!(std::fs::read_dir(registry).unwrap().count(), 0);
+}
