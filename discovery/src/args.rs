@@ -104,12 +104,7 @@ pub struct OfferArgs {
     pub hide_names: Listed<NamePattern>,
     /// Condition in CEL that a device must meet, as in a DeviceClass:
     /// `device.attributes["network.example.com"].mtu >= 9000`
-    #[arg(
-        long,
-        env = "NETWORK_DRIVER_FILTER",
-        value_name = "CEL",
-        global = true
-    )]
+    #[arg(long, env = "NETWORK_DRIVER_FILTER", value_name = "CEL", global = true)]
     pub filter: Option<String>,
     /// Names of links never to offer or touch, with all that is above or below them
     #[arg(

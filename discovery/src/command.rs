@@ -5,7 +5,7 @@ use std::time::Duration;
 use network_driver_common::admin::{self, AskError};
 use network_driver_common::bus::{self, Component};
 use network_driver_common::metrics::registry;
-use network_driver_common::model::{Device, IfName};
+use network_driver_common::model::{AttributeValue, Device, IfName};
 use network_driver_common::runtime::{Exit, print};
 use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::{Link, ListLinksRequest};
@@ -92,8 +92,7 @@ fn link_json(link: &Link) -> Value {
     })
 }
 
-fn attribute_json(value: &network_driver_common::model::AttributeValue) -> Value {
-    use network_driver_common::model::AttributeValue;
+fn attribute_json(value: &AttributeValue) -> Value {
     match value {
         AttributeValue::Int(int) => json!(int),
         AttributeValue::Bool(bool) => json!(bool),
@@ -110,17 +109,55 @@ fn table(links: &[Link]) -> String {
             (Some(_), "") => "offered".to_owned(),
             (Some(_), claim) => format!("in use by claim {claim}"),
         };
-        let kind = if link.kind.is_empty() { "-" } else { &link.kind };
+        let kind = if link.kind.is_empty() {
+            "-"
+        } else {
+            &link.kind
+        };
         let device = device.map_or_else(|| "-".to_owned(), |device| device.name.clone());
         [name(link), kind.to_owned(), device, state]
     });
     let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let (link, kind, device) = (width(0), width(1), width(2));
     rows.iter()
         .map(|[a, b, c, d]| format!("{a:link$}  {b:kind$}  {c:device$}  {d}\n"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_became_of_each_link() {
+        let link = |name: &[u8], device: Option<&str>, claim: &str, why: &str| Link {
+            interface_name: name.to_vec(),
+            device: device.map(|name| network_driver_proto::bus::Device {
+                name: name.to_owned(),
+                ..Default::default()
+            }),
+            claim_uid: claim.to_owned(),
+            hidden_because: why.to_owned(),
+            ..Link::default()
+        };
+        let links = [
+            link(b"eth0", None, "", "carries the default route"),
+            link(b"a\xff", Some("x--61ff"), "", ""),
+            link(b"eth1", Some("pci-0000-41-00-0"), "c-1", ""),
+        ];
+        assert_eq!(
+            table(&links),
+            "LINK   KIND  DEVICE            STATE\n\
+             eth0   -     -                 carries the default route\n\
+             a\\xff  -     x--61ff           offered\n\
+             eth1   -     pci-0000-41-00-0  in use by claim c-1\n"
+        );
+    }
 }

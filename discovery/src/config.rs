@@ -59,3 +59,33 @@ pub fn inventory(args: OfferArgs) -> Result<(Inventory, Sysfs), InvalidConfig> {
     };
     Ok((Inventory::new(rules, protected), Sysfs::new(&sysfs_root)))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn parse(flags: &[&str]) -> Result<(), InvalidConfig> {
+        let args = Args::parse_from(std::iter::once("discovery").chain(flags.iter().copied()));
+        inventory(args.offer).map(|_| ())
+    }
+
+    #[test]
+    fn the_filter_is_checked_against_every_attribute_when_it_is_read() {
+        let good = r#"device.attributes["network.example.com"].numaNode == 0"#;
+        assert!(parse(&["--filter", good]).is_ok());
+        assert!(parse(&["--filter", " "]).is_ok());
+        let other_driver = ["--driver-name", "nic.example.com", "--filter", good];
+        assert!(matches!(
+            parse(&other_driver),
+            Err(InvalidConfig::Filter(_))
+        ));
+        let wrong = r#"device.attributes["network.example.com"].numanode == 0"#;
+        assert!(matches!(
+            parse(&["--filter", wrong]),
+            Err(InvalidConfig::Filter(_))
+        ));
+    }
+}

@@ -1,7 +1,24 @@
 //! What is offered and what is not, each with a reason that a person understands.
 //!
 //! Filters are asked in order; the first that hides decides. They cannot fail: what could be wrong with a rule is found
-//! when it is made, at start. A new filter is one file with a [`DeviceFilter`] and one line in [`filters`].
+//! when it is made, at start. A new filter is one file with a [`DeviceFilter`] and one line in [`filters`]:
+//!
+//! ```
+//! use network_driver_discovery::filter::{Candidate, DeviceFilter, Verdict};
+//!
+//! /// Hides links with small packets.
+//! #[derive(Debug)]
+//! struct SmallMtu;
+//!
+//! impl DeviceFilter for SmallMtu {
+//!     fn verdict(&self, candidate: &Candidate<'_>) -> Verdict {
+//!         match candidate.link.mtu {
+//!             0..1280 => Verdict::Hide("has an MTU below 1280".into()),
+//!             _ => Verdict::Advertise,
+//!         }
+//!     }
+//! }
+//! ```
 
 pub mod cel;
 mod kind;
@@ -94,7 +111,9 @@ pub fn filters(offer: Offer) -> Vec<Box<dyn DeviceFilter>> {
         Box::new(kind::Immovable),
         Box::new(kind::Port),
         Box::new(kind::Representor),
-        Box::new(kind::Virtual { offered: offer.kinds }),
+        Box::new(kind::Virtual {
+            offered: offer.kinds,
+        }),
         Box::new(name::HiddenNames(offer.hidden_names)),
     ];
     if !offer.down {

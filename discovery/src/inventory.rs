@@ -9,6 +9,7 @@
 //! ```
 
 mod judge;
+mod uplink;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use ipnet::IpNet;
 use network_driver_common::model::{
     ClaimUid, Device, DeviceName, IfName, LinkIdentity, PciAddress, Protected,
 };
-use network_driver_netlink::uplink::{UplinkReason, protected_links};
+use network_driver_netlink::uplink::UplinkReason;
 use network_driver_netlink::{Address, Event, Link, RouteEntry};
 
 use crate::attribute::{AttributeProvider, Facts};
@@ -70,9 +71,11 @@ pub struct Inventory {
     uplinks: BTreeMap<u32, UplinkReason>,
     /// Links by the PCI function and port they are on.
     ports: BTreeMap<(PciAddress, u32), BTreeSet<u32>>,
-    in_use: BTreeMap<DeviceName, InUse>,
+    in_use: Arc<BTreeMap<DeviceName, InUse>>,
     /// Whether a list of devices in use has been received since start.
     in_use_known: bool,
+    /// Devices that ceased to be there, since start.
+    losses: u64,
     dirty: Dirty,
 }
 
@@ -108,8 +111,9 @@ impl Inventory {
             protected,
             uplinks: BTreeMap::new(),
             ports: BTreeMap::new(),
-            in_use: BTreeMap::new(),
+            in_use: Arc::default(),
             in_use_known: false,
+            losses: 0,
             dirty: Dirty::default(),
         }
     }
@@ -154,18 +158,6 @@ impl Inventory {
         }
     }
 
-    /// A new default route protects at once. What it replaces, the kernel does not say: the next reading does.
-    fn add_route(&mut self, route: RouteEntry) {
-        self.dirty.routes = true;
-        if let Some(routes) = &mut self.routes
-            && is_default(&route)
-            && !routes.contains(&route)
-        {
-            routes.push(route);
-            self.dirty.uplinks = true;
-        }
-    }
-
     fn insert(&mut self, link: Link) {
         let index = link.index;
         let Some(entry) = self.links.get_mut(&index) else {
@@ -175,6 +167,7 @@ impl Inventory {
                 link,
             };
             self.links.insert(index, entry);
+            self.touch_joined(index);
             self.dirty.unread.insert(index, Unread::All);
             self.dirty.links.insert(index);
             self.dirty.uplinks = true;
@@ -213,31 +206,35 @@ impl Inventory {
         let Some(entry) = self.links.remove(&index) else {
             return;
         };
+        self.no_longer_offered(&entry.shown, None);
         if let Some(port) = entry.facts.pci {
             self.leave_port(port, index);
         }
         self.addresses.remove(&index);
-        let joined = |entry: &&Entry| {
-            entry.link.master == Some(index) || entry.link.parent == Some(index)
-        };
-        let joined = self.links.values().filter(joined);
-        self.dirty.links.extend(joined.map(|entry| entry.link.index));
+        self.touch_joined(index);
         self.dirty.unread.remove(&index);
         self.dirty.routes |= self.uplinks.contains_key(&index);
         self.dirty.uplinks = true;
         self.dirty.view = true;
     }
 
+    /// Those joined to a link name it in their reasons and attributes.
+    fn touch_joined(&mut self, index: u32) {
+        let is_joined = |link: &Link| link.master == Some(index) || link.parent == Some(index);
+        let joined = self.links.values().filter(|entry| is_joined(&entry.link));
+        let joined = joined.map(|entry| entry.link.index);
+        self.dirty.links.extend(joined);
+    }
+
     fn add_address(&mut self, address: Address) {
         let index = address.index;
         let of_link = self.addresses.entry(index).or_default();
         let same = |known: &Address| known.address.address == address.address.address;
-        match of_link.iter_mut().find(|known| same(known)) {
-            Some(known) => *known = address,
-            None => {
-                of_link.push(address);
-                self.address_changed(index);
-            }
+        if let Some(known) = of_link.iter_mut().find(|known| same(known)) {
+            *known = address;
+        } else {
+            of_link.push(address);
+            self.address_changed(index);
         }
     }
 
@@ -263,7 +260,11 @@ impl Inventory {
         let unread = std::mem::take(&mut self.dirty.unread);
         let wanted = unread.into_iter().filter_map(|(index, unread)| {
             let entry = self.links.get(&index)?;
-            let virtual_kind = entry.link.kind.as_ref().filter(|_| entry.link.bus.is_none());
+            let virtual_kind = entry
+                .link
+                .kind
+                .as_ref()
+                .filter(|_| entry.link.bus.is_none());
             let wanted = virtual_kind.is_none_or(|kind| self.rules.kinds.contains(kind));
             let wanted = wanted && !entry.link.flags.loopback();
             wanted.then(|| (entry.link.clone(), entry.facts.clone(), unread))
@@ -312,55 +313,36 @@ impl Inventory {
         }
     }
 
-    /// Whether routes are to be dumped and looked up again; asking clears it.
-    pub fn take_routes_stale(&mut self) -> bool {
-        std::mem::take(&mut self.dirty.routes)
-    }
-
-    /// Takes the routes of all tables, of which the default ones are kept. `None` when they could not be had: until they
-    /// are, every link counts as an uplink.
-    pub fn set_routes(&mut self, routes: Option<Vec<RouteEntry>>) {
-        let routes = routes.map(|mut routes| {
-            routes.retain(is_default);
-            routes
-        });
-        if routes != self.routes {
-            self.routes = routes;
-            self.dirty.uplinks = true;
-        }
-    }
-
-    /// Takes which links the kernel would use to reach the protected destinations.
-    pub fn set_routed(&mut self, routed: Vec<(IpAddr, u32)>) {
-        if routed != self.routed {
-            self.routed = routed;
-            self.dirty.uplinks = true;
-        }
-    }
-
-    /// The addresses that the node's traffic goes to or comes from.
-    pub fn protected(&self) -> &Protected {
-        &self.protected
-    }
-
-    /// Takes the addresses of the node and of the API server.
-    pub fn set_destinations(&mut self, destinations: BTreeSet<IpAddr>) {
-        if destinations != self.protected.destinations {
-            self.protected.destinations = destinations;
-            self.dirty.routes = true;
-            self.dirty.uplinks = true;
-            self.dirty.view = true;
-        }
-    }
-
     /// Takes the complete list of devices in use.
     pub fn set_in_use(&mut self, list: Vec<InUse>) {
         let list = list.into_iter();
         let in_use: BTreeMap<_, _> = list.map(|used| (used.device.name.clone(), used)).collect();
-        if in_use != self.in_use || !self.in_use_known {
-            self.in_use = in_use;
+        if in_use != *self.in_use || !self.in_use_known {
+            let before = std::mem::replace(&mut self.in_use, Arc::new(in_use));
+            let offered: BTreeSet<&DeviceName> = self.offered().collect();
+            let is_there = |name| offered.contains(name) || self.in_use.contains_key(name);
+            let gone = before.keys().filter(|name| !is_there(name)).count();
+            self.lose(gone);
             self.in_use_known = true;
             self.dirty.view = true;
+        }
+    }
+
+    fn offered(&self) -> impl Iterator<Item = &DeviceName> {
+        let devices = self.links.values().filter_map(|entry| entry.shown.device());
+        devices.map(|device| &device.name)
+    }
+
+    fn lose(&mut self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.losses = self.losses.saturating_add(count);
+    }
+
+    /// Counts a device that a link was offered as and is no more.
+    fn no_longer_offered(&mut self, before: &LinkView, now: Option<&DeviceName>) {
+        if let Some(device) = before.device() {
+            let is_there = now == Some(&device.name) || self.in_use.contains_key(&device.name);
+            self.lose(usize::from(!is_there));
         }
     }
 
@@ -370,39 +352,17 @@ impl Inventory {
             self.settle_uplinks();
         }
         for index in std::mem::take(&mut self.dirty.links) {
-            if let Some(shown) = self.judge(index) {
-                self.dirty.view = true;
-                if let Some(entry) = self.links.get_mut(&index) {
-                    entry.shown = Arc::new(shown);
-                }
+            let Some(shown) = self.judge(index).map(Arc::new) else {
+                continue;
+            };
+            self.dirty.view = true;
+            if let Some(entry) = self.links.get_mut(&index) {
+                let before = std::mem::replace(&mut entry.shown, Arc::clone(&shown));
+                self.no_longer_offered(&before, shown.device().map(|device| &device.name));
             }
         }
         std::mem::take(&mut self.dirty.view)
     }
-
-    fn settle_uplinks(&mut self) {
-        let links = self.links.values().map(|entry| &entry.link);
-        let uplinks = match &self.routes {
-            Some(routes) => protected_links(
-                links,
-                routes,
-                self.addresses.values().flatten(),
-                &self.protected,
-                &self.routed,
-            ),
-            None => links
-                .map(|link| (link.index, UplinkReason::UnknownRoute))
-                .collect(),
-        };
-        let differs = |index: &&u32| self.uplinks.get(index) != uplinks.get(index);
-        let touched = self.uplinks.keys().chain(uplinks.keys()).filter(differs);
-        self.dirty.links.extend(touched);
-        self.uplinks = uplinks;
-    }
-}
-
-fn is_default(route: &RouteEntry) -> bool {
-    route.route.destination.prefix_len() == 0
 }
 
 #[cfg(test)]

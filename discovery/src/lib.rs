@@ -6,7 +6,7 @@
 //!                   filter ───┘
 //! ```
 //! [`source`] and the netlink crate say what there is, [`attribute`] what is said of it, [`filter`] what is offered,
-//! [`inventory`] keeps it together (pure), [`scan`] keeps it true, [`slice`] publishes it, [`server`] tells dra-plugin.
+//! [`inventory`] keeps it together (pure), [`scan`] keeps it true, [`mod@slice`] publishes it, [`server`] tells dra-plugin.
 //! It only reads: no link is ever changed here.
 #![deny(missing_docs)]
 
@@ -24,6 +24,7 @@ pub mod slice;
 pub mod source;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 
 use network_driver_common::bus::{self, Component};
@@ -52,19 +53,21 @@ const REFUSED: u8 = 3;
 /// # Errors
 /// A configuration that is refused (exit code 3), or whatever ended the daemon.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
-    match args.command.clone() {
-        Some(command) => command::run(args, command).await,
-        None => {
-            let node = &args.cluster.node_name;
-            let telemetry = telemetry::init(Component::Discovery, node, &args.telemetry)?;
-            let result = daemon(args, telemetry.log_filter(), shutdown).await;
-            telemetry.shutdown().await;
-            result
-        }
+    if let Some(command) = args.command.clone() {
+        return command::run(args, command).await;
     }
+    let node = &args.cluster.node_name;
+    let telemetry = telemetry::init(Component::Discovery, node, &args.telemetry)?;
+    let result = daemon(args, telemetry.log_filter(), shutdown).await;
+    telemetry.shutdown().await;
+    result
 }
 
-async fn daemon(args: Args, log_filter: LogFilter, shutdown: CancellationToken) -> Result<(), Exit> {
+async fn daemon(
+    args: Args,
+    log_filter: LogFilter,
+    shutdown: CancellationToken,
+) -> Result<(), Exit> {
     let driver = args.offer.driver_name.clone();
     let (inventory, sysfs) =
         config::inventory(args.offer).map_err(|error| Exit::new(REFUSED, error))?;
@@ -88,7 +91,9 @@ async fn daemon(args: Args, log_filter: LogFilter, shutdown: CancellationToken) 
     let dumped = view.clone();
     let dump = move || {
         let view = dumped.borrow().clone();
-        view.map_or(serde_json::Value::Null, |view| command::json(&server::list(&view)))
+        view.map_or(serde_json::Value::Null, |view| {
+            command::json(&server::list(&view))
+        })
     };
     let admin = admin::service(Component::Discovery, health.clone(), log_filter, dump);
     let routes = Routes::new(InventoryServer::new(server)).add_service(admin);
@@ -134,9 +139,33 @@ async fn cluster(args: &ClusterArgs) -> Result<Option<Cluster>, Exit> {
     Ok(cluster)
 }
 
-/// An error with its causes, for a log line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
+/// An error with its causes, for a log line. What the API server answers is told in its own words.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let boxed = error.downcast_ref::<Box<kube::Error>>();
+        if let Some(kube::Error::Api(status)) = error.downcast_ref().or(boxed.map(|e| &**e)) {
+            texts.push(format!("{} (status {})", status.message, status.code));
+            break;
+        }
+        texts.push(error.to_string());
+        next = error.source();
+    }
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_in_its_own_words() {
+        let status = kube::core::Status::failure("no such node", "NotFound").with_code(404);
+        let error = node::ReadNodeError::Get {
+            name: "node-1".to_owned(),
+            source: Box::new(kube::Error::Api(status.boxed())),
+        };
+        assert_eq!(chain(&error), "read node node-1: no such node (status 404)");
+    }
 }

@@ -33,7 +33,7 @@ const GROUPS: [Group; 7] = [
 ];
 
 /// Half of the mean time between two audits; the other half is drawn, so that nodes do not audit in step.
-const AUDIT: Duration = Duration::from_secs(300);
+const AUDIT: Duration = Duration::from_mins(5);
 /// Least time between two readings of the routes: a routing daemon may change thousands.
 const ROUTES_PERIOD: Duration = Duration::from_secs(1);
 /// Tries to read the whole node while it changes under the reading.
@@ -81,11 +81,7 @@ impl Scanner {
     ///
     /// # Errors
     /// No netlink socket can be opened.
-    pub fn new(
-        inventory: Inventory,
-        sysfs: Sysfs,
-        metrics: Metrics,
-    ) -> Result<Self, ScanError> {
+    pub fn new(inventory: Inventory, sysfs: Sysfs, metrics: Metrics) -> Result<Self, ScanError> {
         let dumper = Dumper::open().map_err(ScanError::Open)?;
         Ok(Self {
             providers: inventory.providers(),
@@ -147,7 +143,10 @@ impl Scanner {
         match self.dumper.routes().await {
             Ok(routes) => self.inventory.set_routes(Some(routes)),
             Err(error) => {
-                tracing::warn!(err = chain(&error), "routes cannot be read: no link is offered");
+                tracing::warn!(
+                    err = chain(&error),
+                    "routes cannot be read: no link is offered"
+                );
                 self.inventory.set_routes(None);
             }
         }
@@ -180,8 +179,13 @@ impl Scanner {
             });
             read.collect::<Vec<_>>()
         });
-        for (index, facts) in read.await.unwrap_or_default() {
-            self.inventory.set_facts(index, facts);
+        match read.await {
+            Ok(read) => {
+                for (index, facts) in read {
+                    self.inventory.set_facts(index, facts);
+                }
+            }
+            Err(error) => tracing::error!(err = %error, "files of links not read"),
         }
     }
 
@@ -218,7 +222,7 @@ impl Scanner {
         let view = self.scan(Trigger::Request).await?;
         self.show(&wires, view);
         wires.health.ready();
-        let mut audit = Instant::now() + audit_period();
+        let mut audit = Box::pin(tokio::time::sleep(audit_period()));
         let mut routes_read: Option<Instant> = None;
         let mut routes_due = None;
         loop {
@@ -235,8 +239,8 @@ impl Scanner {
                 changed = wires.in_use.changed() => if changed.is_err() { return Ok(()) },
                 changed = wires.destinations.changed() => if changed.is_err() { return Ok(()) },
                 () = sleep_until(routes_due) => {}
-                () = tokio::time::sleep_until(audit) => {
-                    audit = Instant::now() + audit_period();
+                () = &mut audit => {
+                    audit.set(tokio::time::sleep(audit_period()));
                     self.inventory.audit_files();
                     let view = self.scan(Trigger::Interval).await?;
                     self.show(&wires, view);
@@ -246,7 +250,8 @@ impl Scanner {
             self.take_wires(&mut wires);
             if routes_due.is_some() || self.inventory.take_routes_stale() {
                 let now = Instant::now();
-                let earliest = routes_read.map_or(now, |read| read + ROUTES_PERIOD);
+                let next = routes_read.and_then(|read| read.checked_add(ROUTES_PERIOD));
+                let earliest = next.unwrap_or(now);
                 routes_due = Some(earliest).filter(|earliest| *earliest > now);
                 if routes_due.is_none() {
                     routes_read = Some(now);
@@ -291,9 +296,7 @@ impl Scanner {
 fn audit_period() -> Duration {
     // Half of twice the mean: the wait draws from the upper half of what it is given.
     let span = AUDIT.saturating_mul(4);
-    Backoff::new(span, span)
-        .next_wait()
-        .saturating_sub(AUDIT)
+    Backoff::new(span, span).next_wait().saturating_sub(AUDIT)
 }
 
 async fn sleep_until(due: Option<Instant>) {

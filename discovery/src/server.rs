@@ -86,7 +86,9 @@ impl Inventory for Server {
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|first| first.message);
         let Some(bus::inventory_session_request::Message::Hello(hello)) = first else {
-            return Err(Status::invalid_argument("the first message must be a hello"));
+            return Err(Status::invalid_argument(
+                "the first message must be a hello",
+            ));
         };
         tracing::info!(
             peer = hello.component,
@@ -112,7 +114,11 @@ impl Inventory for Server {
 /// All links of a view, those that are away in a pod last.
 pub fn list(view: &View) -> Vec<bus::Link> {
     let home = view.links.iter().map(|link| shown(view, link));
-    let at_home = |device: &_| view.links.iter().any(|l| l.device().is_some_and(|d| d.name == *device));
+    let at_home = |device: &_| {
+        view.links
+            .iter()
+            .any(|l| l.device().is_some_and(|d| d.name == *device))
+    };
     let away = view.in_use.iter().filter(|(name, _)| !at_home(name));
     let away = away.map(|(_, used)| bus::Link {
         interface_name: used.device.interface.as_bytes().to_vec(),

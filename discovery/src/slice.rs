@@ -7,6 +7,7 @@
 
 pub mod convert;
 pub mod damper;
+pub mod entries;
 pub mod plan;
 pub mod publisher;
 

@@ -1,6 +1,5 @@
 //! Sub-commands: questions to the running daemon.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use network_driver_common::admin::{AskError, ask};
@@ -54,7 +53,10 @@ fn table(records: &[Record]) -> String {
                 attachment.device.name.to_string(),
                 attachment.device.interface.to_string(),
                 record.pods.len().to_string(),
-                record.sandbox.as_ref().map_or("-".to_owned(), ToString::to_string),
+                record
+                    .sandbox
+                    .as_ref()
+                    .map_or("-".to_owned(), ToString::to_string),
             ]);
         }
     }
@@ -67,10 +69,8 @@ fn table(records: &[Record]) -> String {
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            let width = *width;
-            // Writing to a String cannot fail.
-            drop(write!(line, "{cell:width$}  "));
+        for (&width, cell) in widths.iter().zip(row) {
+            line.push_str(&format!("{cell:width$}  "));
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -1,7 +1,7 @@
 //! Records and devices for tests.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use network_driver_common::model::{
     Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity, Record,
@@ -54,7 +54,7 @@ pub(crate) fn record(uid: &str, devices: &[&str]) -> Record {
         pods: [format!("p-{uid}").parse().unwrap()].into(),
         attachments: devices.iter().map(attachment).collect(),
         traceparent: None,
-        prepared: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        prepared: SystemTime::UNIX_EPOCH,
         boot_id: "boot-1".into(),
         sandbox: None,
     }

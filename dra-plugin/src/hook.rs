@@ -148,7 +148,8 @@ impl Hook {
             older.end.cancel();
         }
         drop(state);
-        self.part.not_ready("the hook has not said yet that it is ready");
+        self.part
+            .not_ready("the hook has not said yet that it is ready");
         self.metrics.connected("nri-hook", true);
         OpenSession {
             generation,
@@ -222,9 +223,10 @@ impl Hook {
     pub(crate) fn ready(&self) -> Result<(), OrderError> {
         match &self.lock().session {
             None => Err(self.not_ready(NO_SESSION)),
-            Some(Session { readiness, .. }) => {
-                readiness.as_ref().map_err(|reason| self.not_ready(reason)).copied()
-            }
+            Some(Session { readiness, .. }) => readiness
+                .as_ref()
+                .map_err(|reason| self.not_ready(reason))
+                .copied(),
         }
     }
 
@@ -292,12 +294,13 @@ impl Hook {
         }
     }
 
-    async fn order(
-        &self,
-        order: Kind,
-        deadline: Duration,
-    ) -> Result<(Outcome, u64), OrderError> {
-        let (messages, message, answered, generation) = self.register(order)?;
+    async fn order(&self, order: Kind, deadline: Duration) -> Result<(Outcome, u64), OrderError> {
+        let Given {
+            messages,
+            message,
+            answered,
+            generation,
+        } = self.register(order)?;
         let node = || self.node.clone();
         let exchange = async {
             let lost = || OrderError::Lost { node: node() };
@@ -307,7 +310,7 @@ impl Hook {
             answered.await.map_err(|_| lost())
         };
         match tokio::time::timeout(deadline, exchange).await {
-            Ok(Ok(Outcome::Refused(refused))) => Err(refusal(refused)),
+            Ok(Ok(Outcome::Refused(refused))) => Err(refusal(&refused)),
             Ok(outcome) => outcome.map(|outcome| (outcome, generation)),
             Err(_) => Err(OrderError::TimedOut {
                 node: node(),
@@ -316,19 +319,7 @@ impl Hook {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once by its one caller")]
-    fn register(
-        &self,
-        order: Kind,
-    ) -> Result<
-        (
-            mpsc::Sender<ClaimsSessionResponse>,
-            ClaimsSessionResponse,
-            oneshot::Receiver<Outcome>,
-            u64,
-        ),
-        OrderError,
-    > {
+    fn register(&self, order: Kind) -> Result<Given, OrderError> {
         let mut state = self.lock();
         let generation = state.generation;
         let Some(session) = &mut state.session else {
@@ -339,7 +330,12 @@ impl Hook {
         // Orders whose caller has given up.
         session.pending.retain(|_, waiting| !waiting.is_closed());
         session.pending.insert(id, answer);
-        Ok((session.messages.clone(), message, answered, generation))
+        Ok(Given {
+            messages: session.messages.clone(),
+            message,
+            answered,
+            generation,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -348,6 +344,14 @@ impl Hook {
 }
 
 const NO_SESSION: &str = "the hook has no session with dra-plugin (is nri-hook running?)";
+
+/// An order that is about to be sent.
+struct Given {
+    messages: mpsc::Sender<ClaimsSessionResponse>,
+    message: ClaimsSessionResponse,
+    answered: oneshot::Receiver<Outcome>,
+    generation: u64,
+}
 
 impl State {
     fn present(&mut self, generation: u64) -> Option<&mut Session> {
@@ -373,7 +377,7 @@ impl Session {
     }
 }
 
-fn refusal(refused: Refused) -> OrderError {
+fn refusal(refused: &Refused) -> OrderError {
     OrderError::Refused {
         reason: Reason::parse(&refused.reason),
         message: refused.message.chars().take(1000).collect(),

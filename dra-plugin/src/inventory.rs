@@ -40,6 +40,17 @@ pub(crate) struct Inventory {
     changed: watch::Sender<u64>,
 }
 
+/// What is known of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Lookup {
+    /// No inventory was received yet.
+    NotReceived,
+    /// Discovery does not offer it.
+    Missing,
+    /// It is offered.
+    Found(Device),
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// `None` until a whole inventory was received.
@@ -74,17 +85,26 @@ impl Default for Inventory {
 }
 
 impl Inventory {
-    /// The device of a name: `None` as long as no inventory was received, `Some(None)` when there is none of the name.
-    pub(crate) fn device(&self, name: &DeviceName) -> Option<Option<Device>> {
-        let state = self.read();
-        let devices = state.devices.as_ref()?;
-        Some(devices.get(name).cloned())
+    /// Looks a device up.
+    pub(crate) fn device(&self, name: &DeviceName) -> Lookup {
+        match &self.read().devices {
+            None => Lookup::NotReceived,
+            Some(devices) => match devices.get(name) {
+                None => Lookup::Missing,
+                Some(device) => Lookup::Found(device.clone()),
+            },
+        }
     }
 
     /// Names of all devices.
     pub(crate) fn names(&self) -> Vec<DeviceName> {
         let state = self.read();
-        state.devices.iter().flat_map(BTreeMap::keys).cloned().collect()
+        state
+            .devices
+            .iter()
+            .flat_map(BTreeMap::keys)
+            .cloned()
+            .collect()
     }
 
     /// What the node's own traffic depends on; `None` until discovery has said it.
@@ -121,11 +141,11 @@ impl Inventory {
         if target.len() > MAX_DEVICES {
             return Err(SessionError::TooMany);
         }
-        if update.synced {
-            if let Some(whole) = incoming.take() {
-                info!(devices = whole.len(), "inventory received");
-                *devices = Some(whole);
-            }
+        if update.synced
+            && let Some(whole) = incoming.take()
+        {
+            info!(devices = whole.len(), "inventory received");
+            *devices = Some(whole);
         }
         drop(state);
         self.changed
@@ -186,7 +206,9 @@ async fn session(
     };
     let closed = |_| SessionError::Closed;
     let hello = bus::hello(Component::DraPlugin);
-    say.send(message(Said::Hello(hello))).await.map_err(closed)?;
+    say.send(message(Said::Hello(hello)))
+        .await
+        .map_err(closed)?;
     let mut in_use = devices_in_use(&book.records());
     let first = Said::DevicesInUse(in_use.clone());
     say.send(message(first)).await.map_err(closed)?;
@@ -254,8 +276,10 @@ mod tests {
     }
 
     fn known(inventory: &Inventory, name: &str) -> Option<bool> {
-        let device = inventory.device(&name.parse().unwrap());
-        device.map(|device| device.is_some())
+        match inventory.device(&name.parse().unwrap()) {
+            Lookup::NotReceived => None,
+            found => Some(found != Lookup::Missing),
+        }
     }
 
     #[test]
@@ -275,7 +299,11 @@ mod tests {
         assert_eq!(known(&inventory, "eth1"), Some(true));
         assert_eq!(known(&inventory, "eth3"), Some(false));
         inventory.apply(first).unwrap();
-        assert_eq!(known(&inventory, "eth2"), Some(true), "the former one stays meanwhile");
+        assert_eq!(
+            known(&inventory, "eth2"),
+            Some(true),
+            "the former one stays meanwhile"
+        );
     }
 
     #[test]

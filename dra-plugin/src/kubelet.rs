@@ -39,7 +39,8 @@ pub(crate) async fn serve(
     let mut bound = Some(bound);
     let announce = move || {
         if let Some(bound) = bound.take() {
-            drop(bound.send(()));
+            // Nobody waits any more when the daemon is about to end.
+            let _ = bound.send(());
         }
     };
     let dra = serve_socket(&paths.dra, plugin, announce, shutdown.clone());

@@ -24,9 +24,13 @@ mod queue;
 mod reason;
 mod report;
 mod run;
+#[cfg(test)]
+mod scenarios;
 mod server;
 mod status;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use args::{Args, Command, DaemonArgs, Output};
 pub use run::run;

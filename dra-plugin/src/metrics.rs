@@ -41,6 +41,13 @@ struct PeerLabel {
     peer: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LayerLabel {
+    layer: &'static str,
+}
+
+const PREPARE_LAYER: LayerLabel = LayerLabel { layer: "prepare" };
+
 type Durations = Family<ResultLabel, Histogram, fn() -> Histogram>;
 
 /// A verb of the kubelet.
@@ -76,6 +83,7 @@ pub(crate) struct Metrics {
     database_errors: Family<OpLabel, Counter>,
     rebuilds: Counter,
     bus_connected: Family<PeerLabel, Gauge>,
+    gate_denials: Family<LayerLabel, Counter>,
 }
 
 impl Metrics {
@@ -96,12 +104,14 @@ impl Metrics {
             database_errors: Family::default(),
             rebuilds: Counter::default(),
             bus_connected: Family::default(),
+            gate_denials: Family::default(),
         };
+        drop(metrics.gate_denials.get_or_create(&PREPARE_LAYER));
         for op in ["open", "decode", "commit"] {
-            let _ = metrics.database_errors.get_or_create(&OpLabel { op });
+            drop(metrics.database_errors.get_or_create(&OpLabel { op }));
         }
         for peer in ["discovery", "nri-hook"] {
-            let _ = metrics.bus_connected.get_or_create(&PeerLabel { peer });
+            drop(metrics.bus_connected.get_or_create(&PeerLabel { peer }));
         }
         metrics.register(registry);
         metrics
@@ -109,7 +119,11 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry) {
         for (name, help, gauge) in [
-            ("prepared_claims", "Claims with a record", &self.prepared_claims),
+            (
+                "prepared_claims",
+                "Claims with a record",
+                &self.prepared_claims,
+            ),
             (
                 "attached_interfaces",
                 "Interfaces that are in a pod as far as the hook has reported",
@@ -130,8 +144,16 @@ impl Metrics {
                 "Claims whose status waits to be written",
                 &self.status_queue,
             ),
-            ("database_records", "Records in the state database", &self.records),
-            ("database_size_bytes", "Size of the state database", &self.size),
+            (
+                "database_records",
+                "Records in the state database",
+                &self.records,
+            ),
+            (
+                "database_size_bytes",
+                "Size of the state database",
+                &self.size,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -160,6 +182,11 @@ impl Metrics {
             "Whether a session with the peer is open",
             self.bus_connected.clone(),
         );
+        registry.register(
+            "gate_denials",
+            "Starts that were refused because interfaces would have been missing",
+            self.gate_denials.clone(),
+        );
     }
 
     /// A claim of a kubelet's call was answered.
@@ -168,9 +195,15 @@ impl Metrics {
             Verb::Prepare => &self.prepare,
             Verb::Unprepare => &self.unprepare,
         };
+        if (verb, failed) == (Verb::Prepare, Some(Reason::NriNotConnected)) {
+            self.gate_denials.get_or_create(&PREPARE_LAYER).inc();
+        }
         let result = result_label(failed.is_none());
         calls.requests.get_or_create(&result).inc();
-        calls.durations.get_or_create(&result).observe(took.as_secs_f64());
+        calls
+            .durations
+            .get_or_create(&result)
+            .observe(took.as_secs_f64());
         if let Some(reason) = failed {
             let reason = reason.label();
             calls.errors.get_or_create(&ReasonLabel { reason }).inc();
@@ -184,7 +217,9 @@ impl Metrics {
 
     /// A write of `status.devices` was tried.
     pub(crate) fn status_update(&self, written: bool) {
-        self.status_updates.get_or_create(&result_label(written)).inc();
+        self.status_updates
+            .get_or_create(&result_label(written))
+            .inc();
     }
 
     /// So many claims wait for their status to be written.
@@ -214,12 +249,16 @@ impl Metrics {
     }
 
     pub(crate) fn state(&self, state: &State, size_bytes: u64) {
-        let attached = state.records.values().filter(|record| record.sandbox.is_some());
+        let attached = state
+            .records
+            .values()
+            .filter(|record| record.sandbox.is_some());
         let attached = attached.map(|record| record.attachments.len()).sum();
         self.prepared_claims.set(gauge_value(state.records.len()));
         self.records.set(gauge_value(state.records.len()));
         self.attached_interfaces.set(gauge_value(attached));
-        self.quarantined_devices.set(gauge_value(state.quarantined.len()));
+        self.quarantined_devices
+            .set(gauge_value(state.quarantined.len()));
         self.size.set(i64::try_from(size_bytes).unwrap_or(i64::MAX));
     }
 }
@@ -232,11 +271,11 @@ impl Calls {
             errors: Family::default(),
         };
         for success in [true, false] {
-            let _ = calls.durations.get_or_create(&result_label(success));
+            drop(calls.durations.get_or_create(&result_label(success)));
         }
         for reason in reasons {
             let reason = reason.label();
-            let _ = calls.errors.get_or_create(&ReasonLabel { reason });
+            drop(calls.errors.get_or_create(&ReasonLabel { reason }));
         }
         registry.register(
             format!("node_{verb}_requests"),
@@ -260,7 +299,7 @@ impl Calls {
 fn results() -> Family<ResultLabel, Counter> {
     let family = Family::<ResultLabel, Counter>::default();
     for success in [true, false] {
-        let _ = family.get_or_create(&result_label(success));
+        drop(family.get_or_create(&result_label(success)));
     }
     family
 }
@@ -308,8 +347,12 @@ mod tests {
             "network_driver_database_errors_total{op=\"commit\"} 0",
             "network_driver_database_rebuilds_total 0",
             "network_driver_bus_connected{peer=\"nri-hook\"} 0",
+            "network_driver_gate_denials_total{layer=\"prepare\"} 0",
         ] {
-            assert!(fresh.contains(&format!("{line}\n")), "{line} is not in\n{fresh}");
+            assert!(
+                fresh.contains(&format!("{line}\n")),
+                "{line} is not in\n{fresh}"
+            );
         }
         let took = Duration::from_millis(3);
         metrics.answered(Verb::Prepare, Some(Reason::DeviceNotFound), took);

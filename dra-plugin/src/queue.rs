@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Most claims with work waiting.
 const MAX: usize = 1024;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_mins(1);
 
 /// The queue; clones share it. One task takes from it.
 #[derive(Debug)]
@@ -122,11 +122,11 @@ impl<W: Clone> ClaimQueue<W> {
     /// The work failed: it is due again later, after `at_least`.
     pub(crate) fn retry(&self, due: &Due<W>, at_least: Option<Duration>) {
         let mut state = self.lock();
-        if let Some(waiting) = state.waiting.get_mut(&due.uid) {
-            if waiting.version == due.version {
-                let wait = waiting.backoff.next_wait();
-                waiting.due = later(wait.max(at_least.unwrap_or_default()));
-            }
+        if let Some(waiting) = state.waiting.get_mut(&due.uid)
+            && waiting.version == due.version
+        {
+            let wait = waiting.backoff.next_wait();
+            waiting.due = later(wait.max(at_least.unwrap_or_default()));
         }
     }
 
@@ -140,14 +140,12 @@ impl<W: Clone> ClaimQueue<W> {
         self.lock().waiting.len()
     }
 
-    /// Whether no work waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn first(&self) -> Option<(Instant, Due<W>)> {
         let state = self.lock();
-        let (uid, waiting) = state.waiting.iter().min_by_key(|(_, waiting)| waiting.due)?;
+        let (uid, waiting) = state
+            .waiting
+            .iter()
+            .min_by_key(|(_, waiting)| waiting.due)?;
         let due = Due {
             uid: uid.clone(),
             work: waiting.work.clone(),
@@ -157,7 +155,10 @@ impl<W: Clone> ClaimQueue<W> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

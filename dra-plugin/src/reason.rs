@@ -103,9 +103,7 @@ impl Reason {
 
     /// The reason that the hook wrote, if it is of this list.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 
     /// As metric labels write it: `device_not_found`.

@@ -10,7 +10,7 @@ use network_driver_common::wire::{AttachedInterface, attached_interface};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event as Reported;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::claim::{quarantined, sentence};
 use crate::driver::Driver;
@@ -135,9 +135,8 @@ impl Driver {
     }
 
     fn pod_event(&self, report: &Parsed, kind: EventKind, reason: Reason, note: String) {
-        match &report.pod {
-            Some(pod) => self.events.pod(pod, kind, reason, note),
-            None => debug!("the hook's report names no pod"),
+        if let Some(pod) = &report.pod {
+            self.events.pod(pod, kind, reason, note);
         }
     }
 
@@ -161,7 +160,7 @@ impl Driver {
             claim: record.claim.clone(),
             devices,
             sandbox: report.sandbox.clone(),
-            trace_id: report.trace_id.clone(),
+            traceparent: report.traceparent.clone(),
         });
     }
 }
@@ -171,7 +170,7 @@ struct Parsed {
     uid: ClaimUid,
     pod: Option<PodRef>,
     sandbox: SandboxId,
-    trace_id: Option<String>,
+    traceparent: Option<String>,
     event: Event,
 }
 
@@ -205,31 +204,17 @@ impl TryFrom<bus::Report> for Parsed {
             uid: uid.map_err(|e| text(&e))?,
             pod: pod.map_err(|e| text(&e))?,
             sandbox: sandbox.map_err(|e| text(&e))?,
-            trace_id: trace_id(&report.traceparent),
+            traceparent: Some(report.traceparent).filter(|text| !text.is_empty()),
             event,
         })
     }
-}
-
-/// The trace that a W3C `traceparent` belongs to.
-fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.split('-').nth(1)?;
-    let hex = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    hex.then(|| id.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_trace_id_is_read_from_a_traceparent() {
-        let id = trace_id("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        assert_eq!(id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
-        for bad in ["", "00", "00-xyz-1-01"] {
-            assert_eq!(trace_id(bad), None);
-        }
-    }
+    type Break = fn(&mut bus::Report);
 
     #[test]
     fn a_report_without_an_event_or_with_odd_names_makes_no_sense() {
@@ -240,7 +225,6 @@ mod tests {
             ..bus::Report::default()
         };
         assert!(Parsed::try_from(good.clone()).is_ok());
-        type Break = fn(&mut bus::Report);
         let breaks: [Break; 4] = [
             |r| r.claim_uid.clear(),
             |r| r.sandbox_id = "../x".into(),

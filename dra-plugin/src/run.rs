@@ -69,10 +69,12 @@ async fn daemon(
     let sockets = SocketPaths::new(kubelet_root_dir, driver_name);
     let sockets = sockets.map_err(|error| Exit::new(REFUSED, error))?;
     let cluster = connect(kubeconfig.as_deref()).await;
-    let cluster = cluster.map_err(|error| Exit::new(REFUSED, error))?.ok_or_else(|| {
-        let text = "there is no API server to ask: not in a pod, and no --kubeconfig";
-        Exit::new(REFUSED, anyhow::anyhow!(text))
-    })?;
+    let cluster = cluster
+        .map_err(|error| Exit::new(REFUSED, error))?
+        .ok_or_else(|| {
+            let text = "there is no API server to ask: not in a pod, and no --kubeconfig";
+            Exit::new(REFUSED, anyhow::anyhow!(text))
+        })?;
     let health = Health::default();
     let mut registry = http::registry(Component::DraPlugin);
     let metrics = Metrics::new(&mut registry);
@@ -81,7 +83,15 @@ async fn daemon(
     let mut tasks = Tasks::new(shutdown);
     let driver = driver(args, &cluster, book, metrics, &health, &mut tasks)?;
     info!(driver = %driver.name, node = driver.node, records = driver.book.records().len(), "dra-plugin starts");
-    spawn_servers(&mut tasks, args, &driver, sockets, registry, health.clone(), log_filter)?;
+    spawn_servers(
+        &mut tasks,
+        args,
+        &driver,
+        sockets,
+        registry,
+        health.clone(),
+        log_filter,
+    )?;
     spawn_workers(&mut tasks, args, &driver, &health);
     Ok(tasks.run().await?)
 }
@@ -97,7 +107,11 @@ fn open_book(dir: &Path, metrics: &Metrics, part: &Part) -> Result<Book, Exit> {
     }
     for (key, reason) in &contents.damaged {
         metrics.database_error("decode");
-        error!(claimUID = key, err = reason, "record set aside: it cannot be read");
+        error!(
+            claimUID = key,
+            err = reason,
+            "record set aside: it cannot be read"
+        );
     }
     let book = Book::start(Box::new(disk), contents, metrics.clone())?;
     part.ready();
@@ -117,11 +131,14 @@ fn driver(
     let claims = Arc::new(ClaimReader::new(cluster.client().clone()));
     let (recorder, write) = EventRecorder::new(cluster.client().clone(), &name, &node);
     let stop = tasks.shutdown();
-    tasks.spawn("events", until(stop, async move {
-        write.await;
-        // The recorder lives as long as the driver.
-        std::future::pending().await
-    }));
+    tasks.spawn(
+        "events",
+        until(stop, async move {
+            write.await;
+            // The recorder lives as long as the driver.
+            std::future::pending().await
+        }),
+    );
     let hook = Hook::new(node.clone(), metrics.clone(), health.part("hook"));
     let boot_id = std::fs::read_to_string(BOOT_ID)?.trim().to_owned();
     Ok(Arc::new(Driver {
@@ -239,8 +256,15 @@ async fn find_api(claims: Arc<ClaimReader>, part: Part) -> Infallible {
 fn dump(driver: &Driver) -> serde_json::Value {
     let records = driver.book.records();
     let quarantined = driver.book.quarantined();
-    let quarantined = quarantined.iter().map(|(device, reason)| (device.to_string(), reason));
-    let devices: Vec<_> = driver.inventory.names().iter().map(ToString::to_string).collect();
+    let quarantined = quarantined
+        .iter()
+        .map(|(device, reason)| (device.to_string(), reason));
+    let devices: Vec<_> = driver
+        .inventory
+        .names()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let hook = match driver.hook.ready() {
         Ok(()) => "ready".to_owned(),
         Err(error) => error.to_string(),

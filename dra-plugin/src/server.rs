@@ -60,7 +60,7 @@ impl Server {
         let beginning = std::iter::once(Said::Hello(bus::hello(Component::DraPlugin)))
             .chain(known.map(Said::Protected))
             .map(message)
-            .chain(pages(records).into_iter().map(Said::Records).map(message));
+            .chain(pages(&records).into_iter().map(Said::Records).map(message));
         let news = WatchStream::from_changes(protected)
             .filter_map(|protected: Option<Protected>| std::future::ready(protected))
             .map(|protected| message(Said::Protected(protected)));
@@ -103,8 +103,6 @@ impl Claims for Server {
                 () = reader.run(inbound) => {}
                 () = shutdown.cancelled() => {}
             }
-            reader.end.cancel();
-            reader.driver.hook.close(reader.generation);
         });
         Ok(Response::new(self.outbound(session)))
     }
@@ -135,7 +133,7 @@ fn message(said: Said) -> ClaimsSessionResponse {
 }
 
 /// The whole list in pages, the last marked as such; an empty list is one empty page.
-fn pages(records: Vec<Arc<Record>>) -> Vec<Records> {
+fn pages(records: &[Arc<Record>]) -> Vec<Records> {
     let mut pages: Vec<Records> = records
         .chunks(PAGE)
         .map(|page| Records {
@@ -159,6 +157,14 @@ struct SessionReader {
     generation: u64,
     messages: mpsc::Sender<ClaimsSessionResponse>,
     end: CancellationToken,
+}
+
+impl Drop for SessionReader {
+    /// However reading ended, by a panic too: a session that nobody reads must not look open.
+    fn drop(&mut self) {
+        self.end.cancel();
+        self.driver.hook.close(self.generation);
+    }
 }
 
 impl SessionReader {
@@ -229,10 +235,10 @@ mod tests {
             (50, &[50][..]),
             (101, &[50, 50, 1][..]),
         ] {
-            let records = (0..count)
+            let records: Vec<_> = (0..count)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages = pages(records);
+            let pages = pages(&records);
             let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
             assert_eq!(sizes, want);
             let synced = pages.iter().filter(|page| page.synced).count();

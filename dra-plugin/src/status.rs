@@ -11,9 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use network_driver_common::model::{ClaimRef, ClaimUid, SandboxId};
+use network_driver_common::telemetry;
 use network_driver_kubernetes::{ResourceApi, retry_after};
 use serde_json::{Value, json};
-use tracing::{debug, error, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::claim::{ClaimReader, ReadClaimError, sentence};
 use crate::driver::Driver;
@@ -32,8 +33,8 @@ pub(crate) struct StatusUpdate {
     pub devices: Vec<DeviceStatus>,
     /// Where it happened.
     pub sandbox: SandboxId,
-    /// Trace of the pod's start.
-    pub trace_id: Option<String>,
+    /// W3C trace context of the report that tells it; `None` without tracing.
+    pub traceparent: Option<String>,
 }
 
 /// Updates that wait to be written, the newest of each claim. Clones share them.
@@ -93,7 +94,16 @@ pub(crate) async fn write(driver: &Driver) -> std::convert::Infallible {
     let mut forbidden = false;
     loop {
         let due = queue.next().await;
-        match write_one(&driver.claims, driver.name.as_str(), &due.work).await {
+        let span = info_span!(
+            "PATCH resourceclaims/status",
+            otel.name = "PATCH /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}/status",
+            otel.kind = "client",
+            http.request.method = "PATCH",
+            dra.claim.uid = %due.uid,
+        );
+        telemetry::set_parent(&span, due.work.traceparent.as_deref());
+        let write = write_one(&driver.claims, driver.name.as_str(), &due.work);
+        match write.instrument(span).await {
             Ok(Outcome::Written) => {
                 forbidden = false;
                 metrics.status_update(true);
@@ -225,7 +235,11 @@ fn patch(
         before,
         now,
     };
-    let devices: Vec<_> = update.devices.iter().map(|device| context.entry(device)).collect();
+    let devices: Vec<_> = update
+        .devices
+        .iter()
+        .map(|device| context.entry(device))
+        .collect();
     Some(json!({
         "apiVersion": api.api_version(),
         "kind": "ResourceClaim",

@@ -42,7 +42,12 @@ pub struct DaemonArgs {
     )]
     pub driver_name: DriverName,
     /// Name of this node, as traces show it
-    #[arg(long, env = "NETWORK_DRIVER_NODE_NAME", value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_NODE_NAME",
+        value_name = "NAME",
+        default_value = ""
+    )]
     pub node_name: String,
     /// The container runtime's NRI socket; mount its directory, not the file, into the container
     #[arg(
@@ -119,6 +124,11 @@ mod tests {
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
         let args = Args::try_parse_from(["nri-hook", "sandboxes", "-o", "json"]).unwrap();
-        assert_eq!(args.command, Some(Command::Sandboxes { output: Output::Json }));
+        assert_eq!(
+            args.command,
+            Some(Command::Sandboxes {
+                output: Output::Json
+            })
+        );
     }
 }

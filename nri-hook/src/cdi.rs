@@ -44,7 +44,11 @@ pub(crate) struct FileError {
 impl FileError {
     fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self { action, path, source }
+        move |source| Self {
+            action,
+            path,
+            source,
+        }
     }
 }
 
@@ -55,11 +59,18 @@ impl Directory {
     /// The driver's name is no CDI vendor.
     pub(crate) fn new(dir: PathBuf, driver: DriverName) -> Result<Self, InvalidVendor> {
         // What else CDI asks of a vendor, every driver name is (cdi `parser.ValidateVendorName`).
-        if !driver.as_str().starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if !driver
+            .as_str()
+            .starts_with(|c: char| c.is_ascii_alphabetic())
+        {
             return Err(InvalidVendor(driver));
         }
         let prefix = format!("{}-claim-", driver.as_str().replace(['/', '.'], "-"));
-        Ok(Self { dir, driver, prefix })
+        Ok(Self {
+            dir,
+            driver,
+            prefix,
+        })
     }
 
     /// Defines the id `<driver>/claim=<uid>` of an attached claim: all of its file, or nothing.
@@ -114,7 +125,9 @@ impl Directory {
         let mut claims = BTreeSet::new();
         for entry in entries {
             let name = entry.map_err(failed())?.file_name();
-            let ours = name.to_str().and_then(|name| name.strip_prefix(&self.prefix));
+            let ours = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(&self.prefix));
             let uid = ours.and_then(|rest| rest.strip_suffix(".json"));
             claims.extend(uid.and_then(|uid| uid.parse().ok()));
         }
@@ -139,7 +152,8 @@ mod tests {
     fn an_id_is_a_file_with_the_claims_variable() {
         let dir = tempfile::tempdir().unwrap();
         let cdi = directory(dir.path());
-        cdi.define(&claim("0f-1"), &[interface("net1"), interface("net2")]).unwrap();
+        cdi.define(&claim("0f-1"), &[interface("net1"), interface("net2")])
+            .unwrap();
         let path = dir.path().join("cdi/network-example-com-claim-0f-1.json");
         let spec: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(
@@ -153,7 +167,11 @@ mod tests {
                 }],
             })
         );
-        assert_eq!(fs::read_dir(dir.path().join("cdi")).unwrap().count(), 1, "nothing else");
+        assert_eq!(
+            fs::read_dir(dir.path().join("cdi")).unwrap().count(),
+            1,
+            "nothing else"
+        );
     }
 
     #[test]
@@ -165,7 +183,11 @@ mod tests {
         for uid in ["a", "b"] {
             cdi.define(&claim(uid), &[]).unwrap();
         }
-        for other in ["vendor.json", "network-example-com-claim-x.tmp", "gpu-claim-a.json"] {
+        for other in [
+            "vendor.json",
+            "network-example-com-claim-x.tmp",
+            "gpu-claim-a.json",
+        ] {
             fs::write(dir.path().join("cdi").join(other), "").unwrap();
         }
         cdi.remove(&claim("a")).unwrap();

@@ -16,7 +16,9 @@ pub(crate) fn variable(claim: &ClaimUid) -> String {
 
 /// The claims that a container was given, by its environment (`KEY=value`).
 pub(crate) fn claims(env: &[String]) -> impl Iterator<Item = ClaimUid> + '_ {
-    let names = env.iter().filter_map(|entry| entry.strip_prefix(PREFIX)?.split('=').next());
+    let names = env
+        .iter()
+        .filter_map(|entry| entry.strip_prefix(PREFIX)?.split('=').next());
     names.filter_map(|name| name.replace('_', "-").parse().ok())
 }
 
@@ -50,7 +52,7 @@ mod tests {
 
         #[test]
         fn no_environment_crashes_the_gate(env in prop::collection::vec(".*", 0..5)) {
-            let _ = claims(&env).count();
+            prop_assert!(claims(&env).count() <= env.len());
         }
     }
 }

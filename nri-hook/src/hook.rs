@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use network_driver_common::model::{ClaimUid, Record};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 use tokio::task::JoinError;
 use tracing::Span;
 
@@ -35,9 +35,9 @@ use crate::records::{Records, Reports};
 use crate::sandbox::Sandboxes;
 use crate::turns::Turns;
 
+pub(crate) use dump::Dump;
 #[cfg(test)]
 pub(crate) use dump::{AttachedRow, InterfaceRow};
-pub(crate) use dump::Dump;
 
 /// The hook.
 pub(crate) struct Hook<D> {
@@ -48,8 +48,8 @@ pub(crate) struct Hook<D> {
     devices: Arc<D>,
     cdi: cdi::Directory,
     turns: Turns,
-    /// Held to write while the runtime's list is worked through: what we knew before may be wrong.
-    adopting: RwLock<()>,
+    /// Held while a list of the runtime is worked through: one after another.
+    adopting: tokio::sync::Mutex<()>,
     /// Something may have become possible that was not.
     changed: Notify,
     boot_id: String,
@@ -57,7 +57,9 @@ pub(crate) struct Hook<D> {
 
 impl<D> fmt::Debug for Hook<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hook").field("sandboxes", &self.sandboxes).finish_non_exhaustive()
+        f.debug_struct("Hook")
+            .field("sandboxes", &self.sandboxes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +79,7 @@ impl<D: Devices> Hook<D> {
             devices,
             cdi,
             turns: Turns::default(),
-            adopting: RwLock::default(),
+            adopting: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             boot_id,
         }
@@ -87,16 +89,14 @@ impl<D: Devices> Hook<D> {
     pub(crate) fn catch_up_soon(&self) {
         self.changed.notify_one();
     }
-
-    /// Returns when no list of the runtime is being worked through.
-    async fn adopted(&self) {
-        drop(self.adopting.read().await);
-    }
 }
 
 /// The claims of records.
 fn claims_of(records: &[Arc<Record>]) -> BTreeSet<ClaimUid> {
-    records.iter().map(|record| record.claim.uid.clone()).collect()
+    records
+        .iter()
+        .map(|record| record.claim.uid.clone())
+        .collect()
 }
 
 /// Runs what blocks on the kernel or the disk on a thread for that, in the current span. Goes on when dropped.

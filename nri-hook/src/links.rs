@@ -12,7 +12,6 @@ mod home;
 mod identity;
 mod mark;
 mod plan;
-mod rename;
 mod restore;
 mod snapshot;
 mod state;
@@ -27,13 +26,13 @@ use network_driver_common::model::{
 };
 use network_driver_netlink::{Netns, NetnsId, OpenSocketError, RequestError, Socket};
 
-pub(crate) use attach::{AttachError, AttachedClaim};
+pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
 pub(crate) use check::Refusal;
 pub(crate) use detach::{Detached, Quarantined};
 pub(crate) use state::StateError;
 
 use crate::chain;
-use attach::{AttachFailure, Departure};
+use attach::Departure;
 use configure::Configurator;
 use detach::{Loan, bring_home};
 use home::Home;
@@ -263,7 +262,8 @@ impl Links {
         }
     }
 
-    /// The links in a pod that carry this driver's mark, in the kernel's order.
+    /// The links in a pod that carry this driver's mark, in the kernel's order. A pod with `CAP_NET_ADMIN` can write
+    /// such marks too: believe one only of a claim whose record names that pod.
     ///
     /// # Errors
     /// When the namespace cannot be read.

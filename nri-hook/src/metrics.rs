@@ -13,7 +13,9 @@ use network_driver_common::model::{LinkIdentity, Record};
 use crate::nri::{Event, Observer, Outcome};
 
 /// Upper bounds of an event's, attach's or detach's duration, seconds.
-const BOUNDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+const BOUNDS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+];
 
 /// Why an attach can fail: the reasons of `crate::links` and of the hook itself.
 const ATTACH_REASONS: [&str; 9] = [
@@ -114,22 +116,28 @@ impl Metrics {
         for event in Event::ALL {
             let event = event.as_str();
             for result in ["success", "error"] {
-                let _ = self.requests.get_or_create(&EventResultLabels { event, result });
+                drop(
+                    self.requests
+                        .get_or_create(&EventResultLabels { event, result }),
+                );
             }
-            let _ = self.durations.get_or_create(&EventLabel { event });
+            drop(self.durations.get_or_create(&EventLabel { event }));
         }
         for kind in ["pci", "other"] {
-            let _ = self.attaches.get_or_create(&KindLabel { kind });
-            let _ = self.detaches.get_or_create(&KindLabel { kind });
+            drop(self.attaches.get_or_create(&KindLabel { kind }));
+            drop(self.detaches.get_or_create(&KindLabel { kind }));
         }
         for reason in ATTACH_REASONS {
-            let _ = self.attach_errors.get_or_create(&reason_label(reason));
+            drop(self.attach_errors.get_or_create(&reason_label(reason)));
         }
         for reason in DETACH_REASONS {
-            let _ = self.detach_errors.get_or_create(&reason_label(reason));
+            drop(self.detach_errors.get_or_create(&reason_label(reason)));
         }
-        let _ = self.denials.get_or_create(&LayerLabel { layer: "nri" });
-        let _ = self.bus_connected.get_or_create(&PeerLabel { peer: "dra-plugin" });
+        drop(self.denials.get_or_create(&LayerLabel { layer: "nri" }));
+        drop(
+            self.bus_connected
+                .get_or_create(&PeerLabel { peer: "dra-plugin" }),
+        );
     }
 
     fn register_runtime(&self, registry: &mut Registry) {
@@ -211,37 +219,50 @@ impl Metrics {
     /// Whether a session with dra-plugin is open.
     pub(crate) fn bus_connected(&self, connected: bool) {
         let peer = PeerLabel { peer: "dra-plugin" };
-        self.bus_connected.get_or_create(&peer).set(connected.into());
+        self.bus_connected
+            .get_or_create(&peer)
+            .set(connected.into());
     }
 
     /// A claim was attached.
     pub(crate) fn attached(&self, record: &Record, took: Duration) {
-        self.attaches.get_or_create(&kind_label(record)).observe(took.as_secs_f64());
+        self.attaches
+            .get_or_create(&kind_label(record))
+            .observe(took.as_secs_f64());
     }
 
     /// A claim was detached.
     pub(crate) fn detached(&self, record: &Record, took: Duration) {
-        self.detaches.get_or_create(&kind_label(record)).observe(took.as_secs_f64());
+        self.detaches
+            .get_or_create(&kind_label(record))
+            .observe(took.as_secs_f64());
     }
 
     /// An attach failed for a reason of the closed list.
     pub(crate) fn attach_failed(&self, reason: &'static str) {
-        self.attach_errors.get_or_create(&reason_label(reason)).inc();
+        self.attach_errors
+            .get_or_create(&reason_label(reason))
+            .inc();
     }
 
     /// A detach failed, or a device did not come home as it was.
     pub(crate) fn detach_failed(&self, reason: &'static str) {
-        self.detach_errors.get_or_create(&reason_label(reason)).inc();
+        self.detach_errors
+            .get_or_create(&reason_label(reason))
+            .inc();
     }
 
     /// This many interfaces are in pods.
     pub(crate) fn attached_interfaces(&self, count: usize) {
-        self.attached_interfaces.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.attached_interfaces
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A container was refused.
     pub(crate) fn gate_denied(&self) {
-        self.denials.get_or_create(&LayerLabel { layer: "nri" }).inc();
+        self.denials
+            .get_or_create(&LayerLabel { layer: "nri" })
+            .inc();
     }
 }
 
@@ -255,8 +276,12 @@ impl Observer for Metrics {
         if outcome == Outcome::Late {
             self.late.inc();
         }
-        self.requests.get_or_create(&EventResultLabels { event, result }).inc();
-        self.durations.get_or_create(&EventLabel { event }).observe(after.as_secs_f64());
+        self.requests
+            .get_or_create(&EventResultLabels { event, result })
+            .inc();
+        self.durations
+            .get_or_create(&EventLabel { event })
+            .observe(after.as_secs_f64());
     }
 
     fn request_timeout(&self, timeout: Duration) {
@@ -271,7 +296,9 @@ impl Observer for Metrics {
 fn kind_label(record: &Record) -> KindLabel {
     let pci = |identity: &LinkIdentity| matches!(identity, LinkIdentity::Pci { .. });
     let all = record.attachments.iter().all(|a| pci(&a.device.identity));
-    KindLabel { kind: if all { "pci" } else { "other" } }
+    KindLabel {
+        kind: if all { "pci" } else { "other" },
+    }
 }
 
 /// A reason as metric labels write it: `device_not_found`.
@@ -298,7 +325,11 @@ mod tests {
     fn every_series_exists_from_the_start() {
         let mut registry = registry(Component::NriHook);
         let metrics = Metrics::new(&mut registry);
-        metrics.answered(Event::RunPodSandbox, Outcome::Late, Duration::from_millis(3));
+        metrics.answered(
+            Event::RunPodSandbox,
+            Outcome::Late,
+            Duration::from_millis(3),
+        );
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for series in [

@@ -23,9 +23,9 @@ mod testing;
 mod tests;
 mod ttrpc;
 
-pub use call::Event;
-pub use deadline::Deadline;
-pub use event::{Container, Pod, PodEvents, Request};
-pub use phase::Phase;
-pub use service::{Observer, Outcome};
-pub use session::{Identity, InvalidIdentity, Session};
+pub(crate) use call::Event;
+pub(crate) use deadline::Deadline;
+pub(crate) use event::{Container, Pod, PodEvents, Request};
+pub(crate) use phase::Phase;
+pub(crate) use service::{Observer, Outcome};
+pub(crate) use session::{Identity, InFlight, Session};

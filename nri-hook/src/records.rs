@@ -46,7 +46,11 @@ impl Records {
     /// Keeps a record that was checked and is not yet durable. A durable one of that claim stays as it is.
     pub(crate) fn check(&self, record: Record) {
         let mut state = self.state();
-        if !state.claims.get(&record.claim.uid).is_some_and(|held| held.committed) {
+        if !state
+            .claims
+            .get(&record.claim.uid)
+            .is_some_and(|held| held.committed)
+        {
             state.put(record, false);
         }
     }
@@ -71,7 +75,10 @@ impl Records {
 
     /// Takes dra-plugin's whole list. Records that it lacks are forgotten, but for those of claims that are attached.
     pub(crate) fn replace(&self, records: Vec<Record>, attached: &HashSet<ClaimUid>) {
-        let listed: HashSet<_> = records.iter().map(|record| record.claim.uid.clone()).collect();
+        let listed: HashSet<_> = records
+            .iter()
+            .map(|record| record.claim.uid.clone())
+            .collect();
         let mut state = self.state();
         let held: Vec<_> = state.claims.keys().cloned().collect();
         for claim in held.iter().filter(|claim| !listed.contains(*claim)) {
@@ -88,7 +95,9 @@ impl Records {
     pub(crate) fn of_pod(&self, pod: &PodUid) -> Vec<Arc<Record>> {
         let state = self.state();
         let claims = state.by_pod.get(pod).into_iter().flatten();
-        claims.filter_map(|claim| Some(Arc::clone(&state.claims.get(claim)?.record))).collect()
+        claims
+            .filter_map(|claim| Some(Arc::clone(&state.claims.get(claim)?.record)))
+            .collect()
     }
 
     /// The durable record of a claim.
@@ -136,13 +145,23 @@ impl State {
         let earlier = self.remove(&claim);
         if committed {
             for pod in &record.pods {
-                self.by_pod.entry(pod.clone()).or_default().insert(claim.clone());
+                self.by_pod
+                    .entry(pod.clone())
+                    .or_default()
+                    .insert(claim.clone());
             }
         }
         // The same preparation, made durable or with other pods, is still the one that was served.
         let same = |held: &Held| held.served && held.record.prepared == record.prepared;
         let served = record.sandbox.is_some() || earlier.as_ref().is_some_and(same);
-        self.claims.insert(claim, Held { record: Arc::new(record), committed, served });
+        self.claims.insert(
+            claim,
+            Held {
+                record: Arc::new(record),
+                committed,
+                served,
+            },
+        );
     }
 
     fn remove(&mut self, claim: &ClaimUid) -> Option<Held> {
@@ -166,7 +185,10 @@ mod tests {
 
     fn claims_of(records: &Records, pod: &str) -> Vec<String> {
         let records = records.of_pod(&pod_uid(pod));
-        records.iter().map(|record| record.claim.uid.to_string()).collect()
+        records
+            .iter()
+            .map(|record| record.claim.uid.to_string())
+            .collect()
     }
 
     #[test]
@@ -212,7 +234,11 @@ mod tests {
         records.check(record("d", &["p"]));
         records.replace(vec![record("c", &["p"])], &HashSet::from([claim("a")]));
         assert_eq!(claims_of(&records, "p"), ["a", "c"]);
-        assert_eq!(records.all().len(), 2, "a check does not outlive its session");
+        assert_eq!(
+            records.all().len(),
+            2,
+            "a check does not outlive its session"
+        );
     }
 
     #[test]

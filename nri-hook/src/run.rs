@@ -24,7 +24,7 @@ use crate::command::answer;
 use crate::hook::Hook;
 use crate::links::Links;
 use crate::metrics::Metrics;
-use crate::nri::{Identity, Phase, Session};
+use crate::nri::{Identity, InFlight, Phase, Session};
 use crate::records::client::Client;
 
 /// Exit code of a configuration that is refused.
@@ -68,7 +68,9 @@ async fn daemon(
     let hook = Arc::new(hook(settings, metrics.clone())?);
 
     let work = TaskTracker::new();
-    let phase = watch::Sender::new(Phase::Away { reason: "no records yet".to_owned() });
+    let phase = watch::Sender::new(Phase::Away {
+        reason: "no records yet".to_owned(),
+    });
     let received = watch::Sender::new(false);
     let client = Client {
         channel: bus::channel(args.bus.dir(), Component::DraPlugin),
@@ -84,6 +86,7 @@ async fn daemon(
         observer: Arc::new(metrics.clone()),
         phase: phase.clone(),
         work: work.clone(),
+        in_flight: InFlight::default(),
     };
 
     let mut tasks = Tasks::new(shutdown);
@@ -94,7 +97,10 @@ async fn daemon(
         let dump = shown.0.dump(&shown.1.borrow());
         serde_json::to_value(dump).unwrap_or_else(|error| error.to_string().into())
     });
-    tasks.spawn("bus", bus::serve(listener, Routes::new(admin), stop.clone()));
+    tasks.spawn(
+        "bus",
+        bus::serve(listener, Routes::new(admin), stop.clone()),
+    );
     let (http_args, served, registry) = (args.http.clone(), health.clone(), Arc::new(registry));
     let until = stop.clone();
     tasks.spawn("http", async move {
@@ -114,13 +120,23 @@ async fn daemon(
 
 /// The hook over the real kernel.
 fn hook(settings: &DaemonArgs, metrics: Metrics) -> Result<Hook<Links>, Exit> {
-    let DaemonArgs { driver_name, cdi_dir, state_dir, .. } = settings;
+    let DaemonArgs {
+        driver_name,
+        cdi_dir,
+        state_dir,
+        ..
+    } = settings;
     let home = Netns::current()?;
     let links = Links::new(home, driver_name.clone(), state_dir.clone());
     let links = links.map_err(|error| Exit::new(STATE, error))?;
     let cdi = cdi::Directory::new(cdi_dir.clone(), driver_name.clone());
     let cdi = cdi.map_err(|error| Exit::new(REFUSED, error))?;
-    Ok(Hook::new(Arc::new(links), cdi, metrics, boot_id(Path::new(BOOT_ID))))
+    Ok(Hook::new(
+        Arc::new(links),
+        cdi,
+        metrics,
+        boot_id(Path::new(BOOT_ID)),
+    ))
 }
 
 /// Which boot of the node this is; empty, and so like no other, when it cannot be read.
@@ -180,6 +196,9 @@ async fn show_health(
 async fn drain(work: &TaskTracker) {
     work.close();
     if tokio::time::timeout(DRAIN, work.wait()).await.is_err() {
-        error!(tasks = work.len(), "attaches or detaches did not end in time");
+        error!(
+            tasks = work.len(),
+            "attaches or detaches did not end in time"
+        );
     }
 }

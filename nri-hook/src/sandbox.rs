@@ -90,12 +90,15 @@ impl Sandboxes {
         let state = self.state();
         let mut newest = HashMap::new();
         for known in state.known.values() {
-            let kept = newest.entry(&known.pod.pod.uid).or_insert(known);
+            let kept = newest.entry(&known.pod.owner.uid).or_insert(known);
             if kept.arrived < known.arrived {
                 *kept = known;
             }
         }
-        newest.into_values().map(|known| known.pod.clone()).collect()
+        newest
+            .into_values()
+            .map(|known| known.pod.clone())
+            .collect()
     }
 
     /// Number of known sandboxes.
@@ -105,7 +108,9 @@ impl Sandboxes {
 
     /// Notes where a claim's devices are.
     pub(crate) fn hold(&self, claim: &ClaimUid, holding: Holding) {
-        self.state().holdings.insert(claim.clone(), Arc::new(holding));
+        self.state()
+            .holdings
+            .insert(claim.clone(), Arc::new(holding));
     }
 
     /// Notes that a claim's devices are on their way home.
@@ -129,13 +134,18 @@ impl Sandboxes {
     pub(crate) fn holdings(&self) -> Vec<(ClaimUid, Arc<Holding>)> {
         let state = self.state();
         let holdings = state.holdings.iter();
-        holdings.map(|(claim, holding)| (claim.clone(), Arc::clone(holding))).collect()
+        holdings
+            .map(|(claim, holding)| (claim.clone(), Arc::clone(holding)))
+            .collect()
     }
 
     /// Claims that a sandbox holds.
     pub(crate) fn held_by(&self, sandbox: &SandboxId) -> BTreeSet<ClaimUid> {
         let state = self.state();
-        let held = state.holdings.iter().filter(|(_, holding)| holding.sandbox == *sandbox);
+        let held = state
+            .holdings
+            .iter()
+            .filter(|(_, holding)| holding.sandbox == *sandbox);
         held.map(|(claim, _)| claim.clone()).collect()
     }
 
@@ -160,7 +170,10 @@ impl Sandboxes {
 impl State {
     fn add(&mut self, pod: Pod) {
         self.arrived = self.arrived.saturating_add(1);
-        let known = Known { arrived: self.arrived, pod };
+        let known = Known {
+            arrived: self.arrived,
+            pod,
+        };
         self.known.insert(known.pod.sandbox.clone(), known);
     }
 }
@@ -202,7 +215,11 @@ mod tests {
         sandboxes.add(&pod("s1", "p", None));
         sandboxes.add(&pod("s2", "p", None));
         sandboxes.add(&pod("s3", "q", None));
-        let mut newest: Vec<_> = sandboxes.newest().iter().map(|p| p.sandbox.to_string()).collect();
+        let mut newest: Vec<_> = sandboxes
+            .newest()
+            .iter()
+            .map(|p| p.sandbox.to_string())
+            .collect();
         newest.sort();
         assert_eq!(newest, ["s2", "s3"]);
         sandboxes.replace(vec![pod("s1", "p", None)]);

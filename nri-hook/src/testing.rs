@@ -1,15 +1,48 @@
 //! Values for tests.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+mod devices;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use network_driver_common::metrics::prometheus_client::registry::Registry;
 use network_driver_common::model::{
     Attachment, Attributes, ClaimRef, ClaimUid, Device, DeviceName, HardwareAddress, IfName,
     InterfaceConfig, LinkIdentity, PodRef, PodUid, Record,
 };
 use network_driver_common::wire::AttachedInterface;
+use network_driver_netlink::NetnsId;
 
-use crate::nri::Pod;
+pub(crate) use devices::{FakeDevices, Outcome};
+
+use crate::cdi::Directory;
+use crate::hook::Hook;
+use crate::metrics::Metrics;
+use crate::nri::{Deadline, Pod, Request};
+
+/// A hook over devices that are only a list; its CDI directory is `cdi` in this one.
+pub(crate) fn hook_in(dir: &Path, home: Option<NetnsId>) -> Hook<FakeDevices> {
+    let cdi = dir.join("cdi");
+    let devices = FakeDevices {
+        home,
+        cdi: cdi.clone(),
+        ..FakeDevices::default()
+    };
+    let cdi = Directory::new(cdi, "network.example.com".parse().unwrap()).unwrap();
+    let metrics = Metrics::new(&mut Registry::default());
+    Hook::new(Arc::new(devices), cdi, metrics, "boot".into())
+}
+
+/// What comes with an event of a runtime that waits this long.
+pub(crate) fn request(millis: u64) -> Request {
+    let deadline = Deadline::new(Instant::now(), Duration::from_millis(millis));
+    Request {
+        deadline,
+        traceparent: None,
+    }
+}
 
 /// A claim's UID.
 pub(crate) fn claim(uid: &str) -> ClaimUid {
@@ -25,7 +58,7 @@ pub(crate) fn pod_uid(uid: &str) -> PodUid {
 pub(crate) fn pod(sandbox: &str, uid: &str, netns: Option<&str>) -> Pod {
     Pod {
         sandbox: sandbox.parse().unwrap(),
-        pod: PodRef {
+        owner: PodRef {
             namespace: "default".into(),
             name: format!("pod-{uid}"),
             uid: pod_uid(uid),
@@ -75,7 +108,9 @@ pub(crate) fn record(uid: &str, pods: &[&str]) -> Record {
             snapshot: None,
         }],
         traceparent: None,
-        prepared: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        prepared: UNIX_EPOCH
+            .checked_add(Duration::from_secs(1_700_000_000))
+            .unwrap(),
         boot_id: "boot".into(),
         sandbox: None,
     }

@@ -61,10 +61,17 @@ mod tests {
         let turns = Turns::default();
         let first = turns.take(&claims(&["a", "b"])).await;
         assert!(turns.take(&claims(&["b", "c"])).now_or_never().is_none());
-        assert!(turns.take(&claims(&["c"])).now_or_never().is_some(), "nothing is held midway");
+        assert!(
+            turns.take(&claims(&["c"])).now_or_never().is_some(),
+            "nothing is held midway"
+        );
         drop(first);
         assert!(turns.take(&claims(&["b", "c"])).now_or_never().is_some());
         drop(turns.take(&claims(&["d"])).await);
-        assert_eq!(turns.locks.lock().unwrap().len(), 1, "nothing is kept of claims at rest");
+        assert_eq!(
+            turns.locks.lock().unwrap().len(),
+            1,
+            "nothing is kept of claims at rest"
+        );
     }
 }

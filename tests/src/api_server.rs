@@ -9,6 +9,8 @@ mod documents;
 mod fault;
 mod http;
 mod path;
+mod response;
+mod shape;
 mod store;
 
 use std::collections::BTreeMap;
@@ -121,14 +123,14 @@ impl ApiServer {
             dropped_fields: Vec::new(),
         })));
         let app = http::router(shared.clone());
-        let server = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // It ends with the test; a fault of the socket shows as requests that fail.
             drop(axum::serve(listener, app).await);
         });
         Ok(Self {
             shared,
             address,
-            server,
+            server: task,
         })
     }
 

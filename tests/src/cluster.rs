@@ -4,6 +4,7 @@
 //! claims and pods: [`Cluster::claim`], [`Cluster::pod`].
 
 mod claim;
+mod daemons;
 mod pod;
 mod setup;
 
@@ -14,10 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use network_driver_common::bus::{self, Component};
+use network_driver_common::bus::Component;
 use network_driver_netlink::testing::State;
-use network_driver_proto::bus::ReadinessRequest;
-use network_driver_proto::bus::admin_client::AdminClient;
 
 pub use claim::{Claim, ClaimBuilder};
 pub use pod::{PodHandle, StartError};
@@ -145,168 +144,6 @@ impl Cluster {
         self.at("bus")
     }
 
-    fn arguments(&self, component: Component) -> Vec<String> {
-        let mut arguments = vec![
-            ("--driver-name", DRIVER.into()),
-            ("--node-name", NODE.into()),
-            ("--bus-dir", self.bus_dir()),
-            ("--log-level", "debug".into()),
-            ("--log-format", "text".into()),
-        ];
-        match component {
-            Component::Discovery => arguments.extend([
-                ("--kubeconfig", self.at("kubeconfig")),
-                ("--offer-kinds", "veth".into()),
-                ("--sysfs-root", self.at("sys")),
-            ]),
-            Component::DraPlugin => arguments.extend([
-                ("--kubeconfig", self.at("kubeconfig")),
-                ("--kubelet-root-dir", self.kubelet.root().to_owned()),
-                ("--state-dir", self.at("state")),
-            ]),
-            Component::NriHook => arguments.extend([
-                ("--nri-socket", self.runtime.nri_socket().to_owned()),
-                ("--cdi-dir", self.runtime.cdi_dir().to_owned()),
-                ("--state-dir", self.at("hook")),
-            ]),
-        }
-        if self.tracing {
-            arguments.push(("--otlp-endpoint", self.collector.endpoint().into()));
-        }
-        let pairs = arguments.into_iter();
-        let mut flat: Vec<String> = pairs
-            .flat_map(|(flag, value)| [flag.to_owned(), value.to_string_lossy().into_owned()])
-            .collect();
-        if component == Component::Discovery {
-            flat.push("--offer-down".to_owned());
-        }
-        flat
-    }
-
-    /// Starts a daemon that does not run.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn start_daemon(&self, component: Component) -> anyhow::Result<()> {
-        let log = self.log_file(component);
-        let daemon = Daemon::start(
-            component,
-            &self.binaries.path(component),
-            &self.arguments(component),
-            self.node.home().netns(),
-            &self.at("sys"),
-            &log,
-        )?;
-        self.daemons().push(daemon);
-        Ok(())
-    }
-
-    fn log_file(&self, component: Component) -> PathBuf {
-        self.at("log").join(component.as_str())
-    }
-
-    /// Everything that a daemon has logged since the start of the cluster.
-    pub fn log(&self, component: Component) -> String {
-        let bytes = std::fs::read(self.log_file(component)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    fn take_daemon(&self, component: Component) -> anyhow::Result<Daemon> {
-        let mut daemons = self.daemons();
-        let index = daemons.iter().position(|d| d.component() == component);
-        let index = index.with_context(|| format!("{} does not run", component.as_str()))?;
-        Ok(daemons.swap_remove(index))
-    }
-
-    /// Kills a daemon, as a crash does.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill_daemon(&self, component: Component) -> anyhow::Result<()> {
-        self.take_daemon(component)?.kill()
-    }
-
-    /// Asks a daemon to end and waits; it has to end well.
-    ///
-    /// # Errors
-    /// It does not run, did not end, or ended with a failure.
-    pub fn stop_daemon(&self, component: Component) -> anyhow::Result<()> {
-        let status = self.take_daemon(component)?.stop()?;
-        ensure!(
-            status.success(),
-            "{} ended with {status}",
-            component.as_str()
-        );
-        Ok(())
-    }
-
-    /// Kills a daemon, starts it again and waits until all are ready.
-    ///
-    /// # Errors
-    /// They did not become ready.
-    pub async fn restart_daemon(&self, component: Component) -> anyhow::Result<()> {
-        let registrations = self.runtime.registrations();
-        self.kill_daemon(component)?;
-        self.start_daemon(component)?;
-        if component == Component::NriHook {
-            let next = registrations.saturating_add(1);
-            self.runtime.synchronised(next, PATIENCE).await?;
-        }
-        self.ready().await
-    }
-
-    /// Waits until all three daemons say that they are ready, the kubelet knows the driver, and the runtime the hook.
-    ///
-    /// # Errors
-    /// Which of them is not, and why.
-    pub async fn ready(&self) -> anyhow::Result<()> {
-        for component in ALL {
-            self.daemon_ready(component).await?;
-        }
-        self.kubelet.registered(DRIVER, PATIENCE).await?;
-        self.runtime.synchronised(1, PATIENCE).await
-    }
-
-    async fn daemon_ready(&self, component: Component) -> anyhow::Result<()> {
-        let name = component.as_str();
-        let mut client = AdminClient::new(bus::channel(&self.bus_dir(), component));
-        let mut last = String::new();
-        let what = format!("{name} to be ready");
-        let waited = until(&what, PATIENCE, async || {
-            if let Some(how) = self.ended(component) {
-                last = how;
-                return Some(false);
-            }
-            match client.readiness(ReadinessRequest {}).await {
-                Ok(answer) if answer.get_ref().ready => Some(true),
-                other => {
-                    last = format!("{other:?}");
-                    None
-                }
-            }
-        });
-        let ready = waited.await.unwrap_or(false);
-        ensure!(
-            ready,
-            "{name} is not ready: {last}\n{}",
-            self.tail(component)
-        );
-        Ok(())
-    }
-
-    fn ended(&self, component: Component) -> Option<String> {
-        let mut daemons = self.daemons();
-        let daemon = daemons.iter_mut().find(|d| d.component() == component)?;
-        let status = daemon.ended().ok()??;
-        Some(format!("it ended with {status}"))
-    }
-
-    fn tail(&self, component: Component) -> String {
-        let log = self.log(component);
-        let lines: Vec<&str> = log.lines().rev().take(20).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-
     /// Waits until exactly these devices are published.
     ///
     /// # Errors
@@ -317,8 +154,11 @@ impl Cluster {
             (names() == *devices).then_some(())
         });
         waited.await.with_context(|| {
-            let log = self.tail(Component::Discovery);
-            format!("wanted {devices:?}, published {:?}\n{log}", names())
+            let links = self.ask(Component::Discovery, &["links"]);
+            let published = names();
+            let missing: Vec<_> = devices.difference(&published).take(5).collect();
+            let foreign: Vec<_> = published.difference(devices).take(5).collect();
+            format!("missing {missing:?}, not wanted {foreign:?}\n{links:?}")
         })
     }
 

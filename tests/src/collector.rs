@@ -49,6 +49,14 @@ pub struct Span {
     pub links: Vec<(String, String)>,
 }
 
+impl Span {
+    /// Whether this is its name, or the method of its full gRPC name.
+    pub fn is_called(&self, name: &str) -> bool {
+        let method = self.name.rsplit('/').next();
+        self.name == name || method == Some(name)
+    }
+}
+
 /// The collector, serving until it is dropped.
 #[derive(Debug)]
 pub struct Collector {
@@ -95,10 +103,14 @@ impl Collector {
         spans
     }
 
-    /// The newest trace that has a span of this name.
+    /// The newest trace that has a span of this name, or of a gRPC method called so.
     pub fn trace_with(&self, name: &str) -> Option<Trace> {
         let spans = self.spans();
-        let id = spans.iter().rfind(|span| span.name == name)?.trace.clone();
+        let id = spans
+            .iter()
+            .rfind(|span| span.is_called(name))?
+            .trace
+            .clone();
         let of_trace = spans.into_iter().filter(|span| span.trace == id);
         Some(Trace::new(of_trace.collect()))
     }

@@ -81,6 +81,8 @@ impl Daemon {
             .args(arguments)
             .env_clear()
             .env("RUST_BACKTRACE", "1")
+            // Spans are looked at soon after they have ended.
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out);

@@ -10,6 +10,8 @@ pub mod api_server;
 pub mod cluster;
 pub mod collector;
 pub mod daemon;
+pub mod demo;
+mod json;
 pub mod kubelet;
 pub mod node;
 pub mod ping;

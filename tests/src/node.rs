@@ -10,6 +10,7 @@
 mod netns;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
@@ -33,6 +34,8 @@ pub struct Node {
     outside: Namespace,
     cni: Namespace,
     nics: Vec<Nic>,
+    /// Far ends of plain links: a link goes when its other end does.
+    wires: Mutex<Vec<Namespace>>,
 }
 
 /// A network card: a link at home and what is at the other end of its cable.
@@ -61,6 +64,7 @@ impl Node {
             outside: namespace()?,
             cni: namespace()?,
             nics: Vec::new(),
+            wires: Mutex::default(),
         };
         node.skip_duplicate_detection()?;
         node.home.veth(UPLINK, &node.outside, "node")?;
@@ -173,6 +177,8 @@ impl Node {
             let name: IfName = format!("{prefix}{number}").parse()?;
             self.cable(&name, &wire, name.as_str().unwrap_or("far"))?;
         }
+        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        wires.push(wire.clone());
         Ok(wire)
     }
 

@@ -19,7 +19,9 @@ pub struct Cluster {
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let host = &self.host;
-        f.debug_struct("Cluster").field("host", host).finish()
+        f.debug_struct("Cluster")
+            .field("host", host)
+            .finish_non_exhaustive()
     }
 }
 

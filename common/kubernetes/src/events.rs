@@ -126,7 +126,10 @@ async fn write(recorder: Arc<Recorder>, mut events: mpsc::Receiver<Event>) {
     let mut limits = Limits::default();
     while let Some(event) = events.recv().await {
         if !limits.admit(&event.regarding, Instant::now()) {
-            tracing::debug!(event = event.reason, "event dropped: too many about one object");
+            tracing::debug!(
+                event = event.reason,
+                "event dropped: too many about one object"
+            );
             continue;
         }
         let written = Written {
@@ -212,6 +215,9 @@ mod tests {
     fn long_notes_are_cut_between_characters() {
         assert_eq!(cut("short".into()), "short");
         assert_eq!(cut("ü".repeat(600)).len(), MAX_NOTE_BYTES);
-        assert_eq!(cut(format!("a{}", "ü".repeat(600))).len(), MAX_NOTE_BYTES - 1);
+        assert_eq!(
+            cut(format!("a{}", "ü".repeat(600))).len(),
+            MAX_NOTE_BYTES - 1
+        );
     }
 }

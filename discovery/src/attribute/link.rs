@@ -21,7 +21,14 @@ impl AttributeProvider for LinkAttributes {
         ] {
             draft.set_text(name, text);
         }
-        for name in ["up", "running", "carrier", "broadcast", "multicast", "virtual"] {
+        for name in [
+            "up",
+            "running",
+            "carrier",
+            "broadcast",
+            "multicast",
+            "virtual",
+        ] {
             draft.set(name, Bool(true));
         }
         draft.set("mtu", Int(1500));

@@ -38,10 +38,7 @@ impl AttributeProvider for PciAttributes {
                 draft.set_text(name, id.strip_prefix("0x").unwrap_or(&id));
             }
         }
-        draft.set_text(
-            "resource.kubernetes.io/pciBusID",
-            &pci.address.to_string(),
-        );
+        draft.set_text("resource.kubernetes.io/pciBusID", &pci.address.to_string());
         if let Some(root) = pci.root() {
             draft.set_text("resource.kubernetes.io/pcieRoot", root);
         }

@@ -80,7 +80,10 @@ fn sysfs() -> tempfile::TempDir {
     put("devices/pci0000:00/0000:00:03.0/numa_node", "-1\n");
     put(&format!("{virtio}/status"), "0x0f\n");
     join("bus/virtio/devices/virtio1", virtio);
-    put("devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/speed", "480\n");
+    put(
+        "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/speed",
+        "480\n",
+    );
     let net = |name: &str, index: u32, device: &str| {
         put(&format!("class/net/{name}/ifindex"), &format!("{index}\n"));
         join(&format!("class/net/{name}/device"), device);
@@ -93,14 +96,20 @@ fn sysfs() -> tempfile::TempDir {
     put("class/net/eth1/speed", "-1\n");
     put("class/net/eth1/duplex", "unknown\n");
     net("eth2", 3, virtio);
-    net("usb0", 4, "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0");
+    net(
+        "usb0",
+        4,
+        "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0",
+    );
     root
 }
 
 fn read(root: &Path, link: &Link) -> (Facts, String) {
     let facts = Facts::read(&Sysfs::new(root), &providers(), link);
     let said = facts.lasting.0.iter().chain(&facts.with_carrier.0);
-    let said: Vec<_> = said.map(|(name, value)| format!("{name}={value}")).collect();
+    let said: Vec<_> = said
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     (facts.clone(), said.join(" "))
 }
 
@@ -134,14 +143,25 @@ fn a_virtual_function_names_its_physical_one_and_no_speed_without_carrier() {
         root.path(),
         &on_bus(2, "eth1", Some(("pci", "0000:41:10.0"))),
     );
-    assert!(said.contains("sriovPfAddress=0000:41:00.0 sriovVf=0"), "{said}");
-    assert!(!said.contains("speed") && !said.contains("duplex"), "{said}");
+    assert!(
+        said.contains("sriovPfAddress=0000:41:00.0 sriovVf=0"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("speed") && !said.contains("duplex"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_virtio_link_belongs_to_the_function_above_and_a_usb_adapter_to_none() {
     let root = sysfs();
-    let pci = |link: &Link| read(root.path(), link).0.pci.map(|(address, _)| address.to_string());
+    let pci = |link: &Link| {
+        read(root.path(), link)
+            .0
+            .pci
+            .map(|(address, _)| address.to_string())
+    };
     for bus in [Some(("virtio", "virtio1")), None] {
         let link = on_bus(3, "eth2", bus);
         assert_eq!(pci(&link).as_deref(), Some("0000:00:03.0"), "{bus:?}");
@@ -164,7 +184,9 @@ fn only_what_depends_on_the_carrier_is_read_again() {
     let root = sysfs();
     let (facts, _) = read(root.path(), &link(1, "eth0"));
     fs::write(root.path().join("class/net/eth0/speed"), "10000\n").unwrap();
-    let vendor = root.path().join("devices/pci0000:40/0000:40:01.0/0000:41:00.0/vendor");
+    let vendor = root
+        .path()
+        .join("devices/pci0000:40/0000:40:01.0/0000:41:00.0/vendor");
     fs::write(vendor, "0xffff\n").unwrap();
     let again = facts.refreshed(&Sysfs::new(root.path()), &providers(), &link(1, "eth0"));
     assert_eq!(again.lasting, facts.lasting);
@@ -192,8 +214,14 @@ fn text(attributes: &Attributes, name: &str) -> Option<String> {
 fn a_link_says_what_it_is() {
     let mut link = virtual_link(1, "vlan5", "vlan");
     link.altnames = vec![b"z".to_vec(), b"a\xff".to_vec()];
-    let parent = super::tests::link(2, "bond0");
-    let addresses = ["10.0.0.1/24", "169.254.1.1/16", "fd00::1/64", "fe80::1/64", "10.0.0.2/24"];
+    let parent = tests::link(2, "bond0");
+    let addresses = [
+        "10.0.0.1/24",
+        "169.254.1.1/16",
+        "fd00::1/64",
+        "fe80::1/64",
+        "10.0.0.2/24",
+    ];
     let attributes = said(&link, &addresses, Some(&parent));
     for (name, want) in [
         ("ifName", "vlan5"),
@@ -218,7 +246,9 @@ fn what_is_not_there_is_not_said() {
     let mut link = link(1, "eth0");
     link.hardware_address = HardwareAddress::default();
     let attributes = said(&link, &["fe80::1/64"], None);
-    for name in ["mac", "parent", "altNames", "ipv4", "ipv6", "speed", "numaNode"] {
+    for name in [
+        "mac", "parent", "altNames", "ipv4", "ipv6", "speed", "numaNode",
+    ] {
         assert_eq!(text(&attributes, name), None, "{name}");
     }
     assert_eq!(text(&attributes, "kind").as_deref(), Some("physical"));
@@ -259,8 +289,9 @@ fn the_sample_has_every_attribute_and_fits_a_device() {
         for (name, value) in attributes(&providers(), &subject, &facts) {
             let known = sample.get(&name);
             assert!(
-                known.is_some_and(|known| std::mem::discriminant(known)
-                    == std::mem::discriminant(&value)),
+                known.is_some_and(
+                    |known| std::mem::discriminant(known) == std::mem::discriminant(&value)
+                ),
                 "{name} is not in the sample"
             );
         }

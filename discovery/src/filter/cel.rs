@@ -92,14 +92,12 @@ impl CelFilter {
         std::thread::Builder::new()
             .name("filter".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || {
-                match Condition::new(&source, driver, &sample) {
-                    Ok(condition) => {
-                        drop(ready.send(Ok(())));
-                        condition.serve(&asked);
-                    }
-                    Err(error) => drop(ready.send(Err(error))),
+            .spawn(move || match Condition::new(&source, driver, &sample) {
+                Ok(condition) => {
+                    drop(ready.send(Ok(())));
+                    condition.serve(&asked);
                 }
+                Err(error) => drop(ready.send(Err(error))),
             })
             .map_err(|_| InvalidFilter::Thread)?;
         checked.recv().map_err(|_| InvalidFilter::Thread)??;
@@ -203,7 +201,11 @@ fn check_size(text: &str) -> Result<(), InvalidFilter> {
     for (what, found, max) in [
         ("bytes", text.len(), MAX_BYTES),
         ("nested brackets", deepest, MAX_DEPTH),
-        ("signs of operators", operators, MAX_OPERATORS.saturating_mul(2)),
+        (
+            "signs of operators",
+            operators,
+            MAX_OPERATORS.saturating_mul(2),
+        ),
         ("dots", dots, MAX_DOTS),
     ] {
         if found > max {

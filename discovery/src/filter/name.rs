@@ -54,9 +54,7 @@ impl DeviceFilter for HiddenNames {
     fn verdict(&self, candidate: &Candidate<'_>) -> Verdict {
         let name = candidate.link.name.as_bytes();
         match self.0.iter().find(|pattern| pattern.fits(name)) {
-            Some(pattern) => {
-                Verdict::hide(format!("has a name like {pattern} (see --hide-names)"))
-            }
+            Some(pattern) => Verdict::hide(format!("has a name like {pattern} (see --hide-names)")),
             None => Verdict::Advertise,
         }
     }

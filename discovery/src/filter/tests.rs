@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use network_driver_common::model::{DeviceName, LinkIdentity};
+use network_driver_common::model::{AttributeValue, DeviceName, LinkIdentity};
+use network_driver_netlink::LinkFlags;
 
 use super::*;
 use crate::attribute::tests::{link, virtual_link};
@@ -31,100 +32,96 @@ fn offer() -> Offer {
     }
 }
 
+/// Checks what becomes of each link.
+fn assert_reasons(cases: impl IntoIterator<Item = (Link, Option<&'static str>)>) {
+    let filters = filters(offer());
+    for (link, want) in cases {
+        let found = reason(&filters, &candidate(&link));
+        assert_eq!(found.as_deref(), want, "{}", link.name);
+    }
+}
+
 #[test]
-fn every_link_that_is_not_offered_has_a_reason() {
-    type Make = fn() -> Link;
-    let cases: [(Make, Option<&str>); 16] = [
-        (|| link(1, "eth0"), None),
-        (|| virtual_link(1, "nic0", "veth"), None),
+fn what_a_link_is_decides_with_a_reason() {
+    let immutable = Link {
+        netns_immutable: true,
+        ..link(1, "eth1")
+    };
+    let without_device = Link {
+        bus: None,
+        ..link(1, "x0")
+    };
+    let in_vrf = Link {
+        master: Some(7),
+        slave_kind: Some("vrf".into()),
+        ..link(1, "eth2")
+    };
+    let named_port = |name: &str, port: &str| Link {
+        phys_port_name: Some(port.into()),
+        ..link(1, name)
+    };
+    let immovable = "cannot be moved to another network namespace";
+    assert_reasons([
+        (link(1, "eth0"), None),
+        (virtual_link(1, "nic0", "veth"), None),
+        (with_flags("lo", 0x49), Some("is the loopback link")),
         (
-            || {
-                let mut lo = link(1, "lo");
-                lo.flags = network_driver_netlink::LinkFlags::from_bits(0x49);
-                lo
-            },
-            Some("is the loopback link"),
-        ),
-        (
-            || virtual_link(1, "mv0", "macvlan"),
+            virtual_link(1, "mv0", "macvlan"),
             Some("is a macvlan (virtual kinds are not offered; see --offer-kinds)"),
         ),
         (
-            || virtual_link(1, "ifb0", "ifb"),
+            virtual_link(1, "ifb0", "ifb"),
             Some("is an ifb (virtual kinds are not offered; see --offer-kinds)"),
         ),
         (
-            || virtual_link(1, "br0", "bridge"),
+            virtual_link(1, "br0", "bridge"),
             Some("is a bridge, which cannot be moved to another network namespace"),
         ),
         (
-            || virtual_link(1, "bond0", "bond"),
+            virtual_link(1, "bond0", "bond"),
             Some("is a bond, which cannot be moved to another network namespace"),
         ),
+        (immutable, Some(immovable)),
         (
-            || Link {
-                netns_immutable: true,
-                ..link(1, "eth0")
-            },
-            Some("cannot be moved to another network namespace"),
-        ),
-        (
-            || Link {
-                bus: None,
-                ..link(1, "x0")
-            },
+            without_device,
             Some("is virtual: no device stands behind it"),
         ),
+        (in_vrf, Some("is in VRF link 7")),
         (
-            || Link {
-                master: Some(7),
-                slave_kind: Some("vrf".into()),
-                ..link(1, "eth0")
-            },
-            Some("is in VRF link 7"),
-        ),
-        (
-            || Link {
-                phys_port_name: Some("pf0vf3".into()),
-                ..link(1, "eth0_3")
-            },
+            named_port("eth0_3", "pf0vf3"),
             Some("is the representor of pf0vf3 and works for it from here"),
         ),
+        (named_port("eth3", "p0"), None),
+    ]);
+}
+
+#[test]
+fn the_name_and_the_state_of_a_link_decide_with_a_reason() {
+    let without_carrier = Link {
+        carrier: false,
+        ..link(1, "eth1")
+    };
+    assert_reasons([
         (
-            || Link {
-                phys_port_name: Some("p0".into()),
-                ..link(1, "eth0")
-            },
-            None,
-        ),
-        (
-            || virtual_link(1, "veth12", "veth"),
+            virtual_link(1, "veth12", "veth"),
             Some("has a name like veth* (see --hide-names)"),
         ),
         (
-            || link(1, "docker0"),
+            link(1, "docker0"),
             Some("has a name like docker* (see --hide-names)"),
         ),
         (
-            || {
-                let mut down = link(1, "eth0");
-                down.flags = network_driver_netlink::LinkFlags::from_bits(0x1002);
-                down
-            },
+            with_flags("eth0", 0x1002),
             Some("is down (see --offer-down)"),
         ),
-        (
-            || Link {
-                carrier: false,
-                ..link(1, "eth0")
-            },
-            Some("has no carrier (see --offer-down)"),
-        ),
-    ];
-    let filters = filters(offer());
-    for (make, want) in cases {
-        let link = make();
-        assert_eq!(reason(&filters, &candidate(&link)).as_deref(), want, "{}", link.name);
+        (without_carrier, Some("has no carrier (see --offer-down)")),
+    ]);
+}
+
+fn with_flags(name: &str, flags: u32) -> Link {
+    Link {
+        flags: LinkFlags::from_bits(flags),
+        ..link(1, name)
     }
 }
 
@@ -205,7 +202,9 @@ fn representors_are_told_from_ways_out() {
     for port in ["pf0vf3", "c1pf0sf88", "pf0", "pf10vf255"] {
         assert!(is_representor(port), "{port}");
     }
-    for port in ["p0", "p1s2", "", "pf", "pfvf", "pf0vf", "c1", "pf0vf1x", "vf1"] {
+    for port in [
+        "p0", "p1s2", "", "pf", "pfvf", "pf0vf", "c1", "pf0vf1x", "vf1",
+    ] {
         assert!(!is_representor(port), "{port}");
     }
 }
@@ -213,7 +212,7 @@ fn representors_are_told_from_ways_out() {
 #[test]
 fn the_condition_is_asked_last_and_its_error_hides() {
     let driver = "d.example.com".parse().unwrap();
-    let sample = [("mtu".parse().unwrap(), network_driver_common::model::AttributeValue::Int(1))];
+    let sample = [("mtu".parse().unwrap(), AttributeValue::Int(1))];
     let text = r#"device.attributes["d.example.com"].mtu > 1400"#;
     let filter = CelFilter::new(text, &driver, sample.into()).unwrap();
     let filters = filters(Offer {
@@ -227,12 +226,15 @@ fn the_condition_is_asked_last_and_its_error_hides() {
             hardware_address: link.hardware_address.clone(),
             home_name: link.name.clone(),
         };
-        let mtu = mtu.map(network_driver_common::model::AttributeValue::Int);
+        let mtu = mtu.map(AttributeValue::Int);
         let device = Device {
             name: DeviceName::of(&identity),
             identity,
             interface: link.name.clone(),
-            attributes: mtu.map(|mtu| ("mtu".parse().unwrap(), mtu)).into_iter().collect(),
+            attributes: mtu
+                .map(|mtu| ("mtu".parse().unwrap(), mtu))
+                .into_iter()
+                .collect(),
             capacity: BTreeMap::new(),
         };
         let mut candidate = candidate(&link);
@@ -243,6 +245,9 @@ fn the_condition_is_asked_last_and_its_error_hides() {
     let want = "does not meet the filter (see --filter)";
     assert_eq!(with(Some(1400)).as_deref(), Some(want));
     let error = with(None).unwrap();
-    assert!(error.starts_with("cannot be judged by the filter"), "{error}");
+    assert!(
+        error.starts_with("cannot be judged by the filter"),
+        "{error}"
+    );
     assert!(error.contains("mtu"), "{error}");
 }

@@ -3,8 +3,8 @@
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
-use super::{Device, DeviceName, Entry, IfName, Inventory, IpNet, Link, LinkIdentity, LinkView};
 use super::{Arc, Offered};
+use super::{Device, DeviceName, Entry, IfName, Inventory, IpNet, Link, LinkIdentity, LinkView};
 use crate::attribute::{Subject, attributes};
 use crate::filter::{Candidate, Verdict, is_representor, verdict};
 

@@ -14,11 +14,13 @@ pub struct View {
     /// All links at home, by ifindex.
     pub links: Vec<Arc<LinkView>>,
     /// Devices in use, also those whose link is away.
-    pub in_use: BTreeMap<DeviceName, InUse>,
+    pub in_use: Arc<BTreeMap<DeviceName, InUse>>,
     /// Whether a list of devices in use has been received since start.
     pub in_use_known: bool,
     /// What the node's own traffic depends on.
     pub protected: Protected,
+    /// How many times since start a device ceased to be there: a rise is urgent news for a scheduler.
+    pub losses: u64,
 }
 
 /// A link as it is shown.
@@ -85,16 +87,11 @@ impl LinkView {
 }
 
 impl View {
-    /// The devices to publish, by name: those offered, and those in use as they were when their claim was prepared.
-    pub fn devices(&self) -> BTreeMap<DeviceName, Arc<Device>> {
+    /// The devices to publish, each once: those offered, and those in use as they were when their claim was prepared.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
         let offered = self.links.iter().filter_map(|link| link.device());
-        let mut devices: BTreeMap<_, _> = offered
-            .map(|device| (device.name.clone(), Arc::clone(device)))
-            .collect();
-        for (name, used) in &self.in_use {
-            devices.insert(name.clone(), Arc::clone(&used.device));
-        }
-        devices
+        let free = offered.filter(|device| !self.in_use.contains_key(&device.name));
+        free.chain(self.in_use.values().map(|used| &used.device))
     }
 
     /// How many links there are of each sort.
@@ -107,7 +104,9 @@ impl View {
             let count = match &link.offered {
                 Offered::As(device) if self.in_use.contains_key(&device.name) => continue,
                 Offered::As(_) => &mut counts.offered,
-                Offered::No { protected: true, .. } => &mut counts.protected,
+                Offered::No {
+                    protected: true, ..
+                } => &mut counts.protected,
                 Offered::No { .. } => &mut counts.filtered,
             };
             *count = count.saturating_add(1);
@@ -121,9 +120,10 @@ impl Inventory {
     pub fn view(&self) -> View {
         View {
             links: self.links.values().map(|e| Arc::clone(&e.shown)).collect(),
-            in_use: self.in_use.clone(),
+            in_use: Arc::clone(&self.in_use),
             in_use_known: self.in_use_known,
             protected: self.protected.clone(),
+            losses: self.losses,
         }
     }
 }

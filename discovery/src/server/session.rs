@@ -1,6 +1,6 @@
 //! One session: what has been sent, what is to be sent next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -140,46 +140,49 @@ pub(super) struct Sent {
 impl Sent {
     /// The messages that bring the peer from what it knows to this view; none when it knows it.
     pub(super) fn pages(&mut self, view: &View) -> Vec<bus::InventoryUpdate> {
-        let devices = view.devices();
         let is_first = self.devices.is_none();
-        let known = self.devices.take().unwrap_or_default();
-        let changed = devices
-            .iter()
-            .filter(|(name, device)| known.get(*name) != Some(*device));
-        let changed: Vec<bus::Device> = changed.map(|(_, device)| (&**device).into()).collect();
-        let removed = known.keys().filter(|name| !devices.contains_key(*name));
-        let removed: Vec<String> = removed.map(ToString::to_string).collect();
-        self.devices = Some(devices);
-        let protected = (self.protected.as_ref() != Some(&view.protected)).then(|| {
+        let known = self.devices.get_or_insert_default();
+        let is_news = |device: &&Arc<Device>| known.get(&device.name) != Some(*device);
+        let changed: Vec<&Arc<Device>> = view.devices().filter(is_news).collect();
+        let present: HashSet<&DeviceName> = view.devices().map(|device| &device.name).collect();
+        let gone = known.keys().filter(|name| !present.contains(name));
+        let gone: Vec<DeviceName> = gone.cloned().collect();
+        for name in &gone {
+            known.remove(name);
+        }
+        for device in &changed {
+            known.insert(device.name.clone(), Arc::clone(device));
+        }
+        let is_protected_news = self.protected.as_ref() != Some(&view.protected);
+        if is_protected_news {
             self.protected = Some(view.protected.clone());
-            (&view.protected).into()
-        });
-        if !is_first && changed.is_empty() && removed.is_empty() && protected.is_none() {
+        }
+        if !is_first && changed.is_empty() && gone.is_empty() && !is_protected_news {
             return Vec::new();
         }
-        let mut pages: Vec<bus::InventoryUpdate> = changed
-            .chunks(PAGE)
-            .map(|page| bus::InventoryUpdate {
-                changed: page.to_vec(),
-                // Every message after the first whole inventory is a change that holds by itself.
-                synced: !is_first,
-                ..bus::InventoryUpdate::default()
-            })
-            .collect();
-        if pages.is_empty() {
-            pages.push(bus::InventoryUpdate {
-                synced: !is_first,
-                ..bus::InventoryUpdate::default()
-            });
-        }
+        let mut pages = paged(&changed, !is_first);
         if let Some(first) = pages.first_mut() {
             first.reset = is_first;
-            first.removed = removed;
-            first.protected = protected;
+            first.removed = gone.iter().map(ToString::to_string).collect();
+            first.protected = is_protected_news.then(|| (&view.protected).into());
         }
         if let Some(last) = pages.last_mut() {
             last.synced = true;
         }
         pages
+    }
+}
+
+/// At least one message, each with a page of the devices.
+fn paged(devices: &[&Arc<Device>], synced: bool) -> Vec<bus::InventoryUpdate> {
+    let page = |devices: &[&Arc<Device>]| bus::InventoryUpdate {
+        changed: devices.iter().map(|device| (&***device).into()).collect(),
+        synced,
+        ..bus::InventoryUpdate::default()
+    };
+    if devices.is_empty() {
+        vec![page(&[])]
+    } else {
+        devices.chunks(PAGE).map(page).collect()
     }
 }

@@ -148,3 +148,115 @@ fn ours(owner: &Owner, object: DynamicObject) -> Option<(String, Standing)> {
     metadata.managed_fields = None;
     Some((metadata.name.clone()?, Standing { metadata, spec }))
 }
+
+#[cfg(test)]
+mod tests {
+    use network_driver_kubernetes::ResourceApi;
+    use serde_json::json;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner {
+            api: ResourceApi::V1,
+            driver: "d.example.com".parse().unwrap(),
+            node: "n".to_owned(),
+            node_uid: "u".to_owned(),
+        }
+    }
+
+    fn slice(name: &str, version: u64) -> DynamicObject {
+        let object = json!({
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceSlice",
+            "metadata": {
+                "name": name,
+                "resourceVersion": version.to_string(),
+                "managedFields": [{ "manager": "x" }],
+            },
+            "spec": { "driver": "d.example.com", "nodeName": "n", "v": version },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn apply(cache: &mut Cache, event: Event<DynamicObject>, now: Instant) -> Seen {
+        cache.apply(&owner(), event, now)
+    }
+
+    fn list(cache: &mut Cache, slices: &[DynamicObject], now: Instant) -> Seen {
+        apply(cache, Event::Init, now);
+        for slice in slices {
+            apply(cache, Event::InitApply(slice.clone()), now);
+        }
+        apply(cache, Event::InitDone, now)
+    }
+
+    #[test]
+    fn an_echo_of_our_own_write_and_an_older_state_are_nothing_new() {
+        let (mut cache, now) = (Cache::default(), Instant::now());
+        assert_eq!(list(&mut cache, &[slice("a", 1)], now), Seen::Changed);
+        cache.wrote(&owner(), slice("a", 3), now);
+        assert_eq!(
+            apply(&mut cache, Event::Apply(slice("a", 2)), now),
+            Seen::Nothing
+        );
+        assert_eq!(
+            apply(&mut cache, Event::Apply(slice("a", 3)), now),
+            Seen::Nothing
+        );
+        assert_eq!(
+            apply(&mut cache, Event::Apply(slice("a", 4)), now),
+            Seen::Changed
+        );
+        assert_eq!(cache.slices()[0].metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn a_new_list_drops_what_is_gone_but_not_what_was_written_since_it_began() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        list(&mut cache, &[slice("a", 1), slice("b", 2)], start);
+        apply(&mut cache, Event::Init, start);
+        cache.wrote(&owner(), slice("c", 3), start);
+        apply(&mut cache, Event::InitApply(slice("a", 1)), start);
+        assert_eq!(apply(&mut cache, Event::InitDone, start), Seen::Deleted);
+        let names: Vec<_> = cache
+            .slices()
+            .into_iter()
+            .map(|s| s.metadata.name)
+            .collect();
+        assert_eq!(names, [Some("a".to_owned()), Some("c".to_owned())]);
+        let later = start + std::time::Duration::from_secs(1);
+        assert_eq!(list(&mut cache, &[], later), Seen::Deleted);
+        assert!(cache.slices().is_empty());
+    }
+
+    #[test]
+    fn slices_of_others_are_not_kept_when_the_server_does_not_select() {
+        let (mut cache, now) = (Cache::default(), Instant::now());
+        let mut of_other_node = slice("a", 1);
+        of_other_node.data["spec"]["nodeName"] = json!("m");
+        let mut of_other_driver = slice("b", 1);
+        of_other_driver.data["spec"]["driver"] = json!("e.example.com");
+        list(&mut cache, &[of_other_node.clone(), of_other_driver], now);
+        assert!(cache.is_synced() && cache.slices().is_empty());
+        assert_eq!(
+            apply(&mut cache, Event::Delete(of_other_node), now),
+            Seen::Nothing
+        );
+    }
+
+    #[test]
+    fn a_deletion_by_others_is_seen_and_our_own_is_not() {
+        let (mut cache, now) = (Cache::default(), Instant::now());
+        list(&mut cache, &[slice("a", 1), slice("b", 2)], now);
+        assert_eq!(
+            apply(&mut cache, Event::Delete(slice("a", 3)), now),
+            Seen::Deleted
+        );
+        cache.forget("b");
+        assert_eq!(
+            apply(&mut cache, Event::Delete(slice("b", 4)), now),
+            Seen::Nothing
+        );
+    }
+}

@@ -72,7 +72,7 @@ mod tests {
         assert!((20..=24).contains(&writes.len()), "{writes:?}");
         let gaps = writes.windows(2).map(|pair| pair[1] - pair[0]);
         assert!(gaps.clone().all(|gap| gap >= 10), "{writes:?}");
-        assert_eq!(gaps.last(), Some(30));
+        assert_eq!(gaps.clone().next_back(), Some(30));
     }
 
     #[test]

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use kube::core::{DynamicObject, ObjectMeta, TypeMeta};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::{DynamicObject, ObjectMeta, TypeMeta};
 use network_driver_common::model::DriverName;
 use network_driver_kubernetes::ResourceApi;
 use serde_json::{Value, json};
@@ -76,9 +76,20 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// What it does, for people.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Delete { .. } => "delete",
+            Self::Update { .. } => "update",
+            Self::Create { .. } => "create",
+        }
+    }
+}
+
 impl Owner {
     /// The object of a new slice.
-    fn new_slice(&self, index: usize, spec: Value) -> DynamicObject {
+    fn new_slice(&self, index: usize, spec: &Value) -> DynamicObject {
         let metadata = ObjectMeta {
             generate_name: Some(self.base(index)),
             owner_references: Some(vec![self.reference()]),
@@ -87,7 +98,7 @@ impl Owner {
         self.object(metadata, spec)
     }
 
-    fn object(&self, metadata: ObjectMeta, spec: Value) -> DynamicObject {
+    fn object(&self, metadata: ObjectMeta, spec: &Value) -> DynamicObject {
         DynamicObject {
             types: Some(TypeMeta {
                 api_version: self.api.api_version(),
@@ -131,7 +142,10 @@ impl Owner {
     /// The devices of the pool as it stands, by name.
     pub fn standing_devices(&self, standing: &[Standing]) -> BTreeMap<String, Value> {
         let ours = standing.iter().filter(|slice| self.index(slice).is_some());
-        let newest = ours.clone().filter_map(|s| convert::generation(&s.spec)).max();
+        let newest = ours
+            .clone()
+            .filter_map(|s| convert::generation(&s.spec))
+            .max();
         let ours = ours.filter(|slice| convert::generation(&slice.spec) == newest);
         let devices = ours.flat_map(|slice| convert::devices(&slice.spec));
         devices
@@ -166,8 +180,9 @@ pub fn plan(
     let kept = frame(highest.unwrap_or_default());
     let is_right = |index: usize, devices: &[Value]| {
         places.get(&index).is_some_and(|slice| {
-            let owned = slice.metadata.owner_references.as_deref() == Some(&[owner.reference()]);
-            owned && is_spec(&slice.spec, kept, index, devices, lowered)
+            let references = slice.metadata.owner_references.as_deref();
+            references == Some(&[owner.reference()])
+                && is_spec(&slice.spec, kept, index, devices, lowered)
         })
     };
     let numbered = wanted.iter().copied().enumerate();
@@ -189,11 +204,11 @@ pub fn plan(
         match places.get(&index) {
             Some(slice) => writes.push(Write::Update {
                 index,
-                object: Box::new(update(owner, slice, index, spec)),
+                object: Box::new(update(owner, slice, index, &spec)),
             }),
             None => creates.push(Write::Create {
                 index,
-                object: Box::new(owner.new_slice(index, spec)),
+                object: Box::new(owner.new_slice(index, &spec)),
             }),
         }
     }
@@ -234,9 +249,9 @@ fn is_spec(
     if *spec == convert::spec(frame, devices) {
         return true;
     }
-    lowered.get(&index).is_some_and(|(sent, stored)| {
-        sent == devices && *spec == convert::spec(frame, stored)
-    })
+    lowered
+        .get(&index)
+        .is_some_and(|(sent, stored)| sent == devices && *spec == convert::spec(frame, stored))
 }
 
 fn delete(slice: &Standing) -> Write {
@@ -248,7 +263,7 @@ fn delete(slice: &Standing) -> Write {
 }
 
 /// The slice with another specification; labels and annotations that others put there stay.
-fn update(owner: &Owner, slice: &Standing, index: usize, spec: Value) -> DynamicObject {
+fn update(owner: &Owner, slice: &Standing, index: usize, spec: &Value) -> DynamicObject {
     let metadata = ObjectMeta {
         owner_references: Some(vec![owner.reference()]),
         generate_name: Some(owner.base(index)),

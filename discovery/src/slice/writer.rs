@@ -30,7 +30,8 @@ impl PublishError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { source, .. } => retry_after(source),
-            Self::Late { .. } => None,
+            // It may have asked for longer than we waited.
+            Self::Late { .. } => Some(TIMEOUT),
         }
     }
 }
@@ -52,11 +53,7 @@ impl Writer {
 
     /// Carries out one write and returns what the server stored. To delete what is gone is no error.
     pub(super) async fn write(&self, write: &Write) -> Result<Option<DynamicObject>, PublishError> {
-        let verb = match write {
-            Write::Delete { .. } => "delete",
-            Write::Update { .. } => "update",
-            Write::Create { .. } => "create",
-        };
+        let verb = write.verb();
         match tokio::time::timeout(TIMEOUT, self.send(write)).await {
             Ok(answer) => answer.map_err(|source| PublishError::Refused {
                 verb,
@@ -85,7 +82,10 @@ impl Writer {
             }
             Write::Update { object, .. } => {
                 let name = object.metadata.name.as_deref().unwrap_or_default();
-                self.slices.replace(name, &parameters, object).await.map(Some)
+                self.slices
+                    .replace(name, &parameters, object)
+                    .await
+                    .map(Some)
             }
             Write::Create { object, .. } => self.slices.create(&parameters, object).await.map(Some),
         }

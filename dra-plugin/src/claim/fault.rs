@@ -51,13 +51,17 @@ pub(crate) enum PrepareError {
         device: DeviceName,
     },
     /// Discovery has not told us yet.
-    #[error("the devices of node {node} are not known yet (discovery has not connected); will retry")]
+    #[error(
+        "the devices of node {node} are not known yet (discovery has not connected); will retry"
+    )]
     NoInventory {
         /// This node.
         node: String,
     },
     /// Discovery does not offer it.
-    #[error("device {device} is not on node {node}, or no longer offered (see `discovery links` there)")]
+    #[error(
+        "device {device} is not on node {node}, or no longer offered (see `discovery links` there)"
+    )]
     DeviceNotFound {
         /// The device.
         device: DeviceName,
@@ -150,10 +154,9 @@ impl UnprepareError {
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected
             }
-            Self::Hook(_)
-            | Self::Store(_)
-            | Self::Deadline(_)
-            | Self::Panicked => Reason::ClaimUnprepareFailed,
+            Self::Hook(_) | Self::Store(_) | Self::Deadline(_) | Self::Panicked => {
+                Reason::ClaimUnprepareFailed
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    fn new(path: impl Into<String>, reason: impl ToString) -> Self {
+    fn new(path: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self {
             path: path.into(),
             reason: reason.to_string(),
@@ -88,7 +88,10 @@ impl PartialConfig {
     ///
     /// # Errors
     /// All faults; the first only where the text has not the right form.
-    pub(super) fn parse(parameters: &Value, driver: &DriverName) -> Result<Self, InvalidParameters> {
+    pub(super) fn parse(
+        parameters: &Value,
+        driver: &DriverName,
+    ) -> Result<Self, InvalidParameters> {
         let form = form(parameters, driver).map_err(|fault| InvalidParameters(vec![fault]))?;
         let mut faults = Vec::new();
         let interface = form.interface.unwrap_or_default();
@@ -239,7 +242,10 @@ fn addresses(list: &[String], faults: &mut Vec<Fault>) -> Vec<IpNet> {
             continue;
         };
         if kept.iter().any(|other| other.addr() == address.addr()) {
-            faults.push(Fault::new(path, format!("{} is given twice", address.addr())));
+            faults.push(Fault::new(
+                path,
+                format!("{} is given twice", address.addr()),
+            ));
         } else {
             kept.push(address);
         }
@@ -254,7 +260,10 @@ fn host_address(text: &str) -> Result<IpNet, String> {
         .parse()
         .map_err(|_| format!("{shown:?} is not of the form address/prefix"))?;
     let host = address.addr();
-    let point_to_point = address.max_prefix_len().saturating_sub(address.prefix_len()) < 2;
+    let point_to_point = address
+        .max_prefix_len()
+        .saturating_sub(address.prefix_len())
+        < 2;
     let wrong = if host.is_unspecified() || host.is_multicast() || host.is_loopback() {
         Some("no address that an interface can have")
     } else if matches!(host, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
@@ -311,7 +320,9 @@ fn destination(text: &str) -> Result<IpNet, String> {
         .map_err(|_| format!("{shown:?} is not of the form network/prefix"))?;
     let network = destination.trunc();
     if network != destination {
-        return Err(format!("{shown} has bits set after its prefix, use {network}"));
+        return Err(format!(
+            "{shown} has bits set after its prefix, use {network}"
+        ));
     }
     if network.prefix_len() > 0 && (network.addr().is_multicast() || network.addr().is_loopback()) {
         return Err(format!("{shown} is no destination for a route"));
@@ -337,7 +348,10 @@ fn gateway(text: &str, destination: Option<IpNet>) -> Result<IpAddr, String> {
 
 fn within(path: &str, count: usize, max: usize, faults: &mut Vec<Fault>) -> bool {
     if count > max {
-        faults.push(Fault::new(path, format!("{count} are too many, at most {max}")));
+        faults.push(Fault::new(
+            path,
+            format!("{count} are too many, at most {max}"),
+        ));
     }
     count <= max
 }

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use network_driver_common::model::{ClaimRef, ClaimUid, DeviceName, DriverName, PodUid};
+use network_driver_common::model::{
+    ClaimRef, ClaimUid, DeviceName, DriverName, InvalidDeviceName, InvalidId, PodUid,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -232,18 +234,19 @@ fn within(what: &'static str, count: usize, max: usize) -> Result<(), ParseClaim
 }
 
 fn allocated_device(result: DeviceResult) -> Result<AllocatedDevice, ParseClaimError> {
-    let malformed = |error| ParseClaimError::Malformed(format!("{error}"));
     Ok(AllocatedDevice {
         request: result.request,
         pool: result.pool,
         device: result
             .device
             .parse()
-            .map_err(|error: network_driver_common::model::InvalidDeviceName| {
-                malformed(error.to_string())
-            })?,
+            .map_err(|error: InvalidDeviceName| malformed(&error))?,
         admin_access: result.admin_access.unwrap_or_default(),
     })
+}
+
+fn malformed(error: &dyn std::error::Error) -> ParseClaimError {
+    ParseClaimError::Malformed(error.to_string())
 }
 
 /// Pods among the consumers: other kinds may reserve a claim too, and none of them has a sandbox.
@@ -252,10 +255,10 @@ fn pods(consumers: Vec<Consumer>) -> Result<BTreeSet<PodUid>, ParseClaimError> {
         .into_iter()
         .filter(|consumer| consumer.api_group.is_empty() && consumer.resource == "pods")
         .map(|consumer| {
-            let uid = consumer.uid.parse();
-            uid.map_err(|error: network_driver_common::model::InvalidId| {
-                ParseClaimError::Malformed(error.to_string())
-            })
+            consumer
+                .uid
+                .parse()
+                .map_err(|error: InvalidId| malformed(&error))
         })
         .collect()
 }

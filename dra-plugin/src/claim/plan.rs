@@ -109,7 +109,10 @@ fn check_attachments(attachments: &[Attachment]) -> Result<(), PrepareError> {
                 ),
             });
         }
-        let ipv6 = config.addresses.iter().any(|address| address.addr().is_ipv6());
+        let ipv6 = config
+            .addresses
+            .iter()
+            .any(|address| address.addr().is_ipv6());
         if let Some(mtu) = config.mtu.filter(|mtu| ipv6 && mtu.get() < MIN_IPV6_MTU) {
             faults.push(Fault {
                 path: "interface.mtu".to_owned(),

@@ -22,6 +22,7 @@ use super::turn::Turn;
 use super::{AllocatedClaim, PrepareError};
 use crate::driver::Driver;
 use crate::hook::Hook;
+use crate::inventory::Lookup;
 use crate::metrics::Verb;
 use crate::reason::Reason;
 use crate::store::BookError;
@@ -123,9 +124,8 @@ impl Driver {
     }
 
     async fn prepare_anew(&self, claim: AllocatedClaim) -> Result<Prepared, PrepareError> {
-        let attachments = info_span!("claim.validate").in_scope(|| {
-            plan(&claim, &self.name, &self.node, |name| self.device(name))
-        })?;
+        let attachments = info_span!("claim.validate")
+            .in_scope(|| plan(&claim, &self.name, &self.node, |name| self.device(name)))?;
         for attachment in &attachments {
             let device = &attachment.device.name;
             if let Some(holder) = self.book.holder(device) {
@@ -196,12 +196,12 @@ impl Driver {
     fn device(&self, name: &DeviceName) -> Result<Device, PrepareError> {
         let node = || self.node.clone();
         match self.inventory.device(name) {
-            Some(Some(device)) => Ok(device),
-            Some(None) => Err(PrepareError::DeviceNotFound {
+            Lookup::Found(device) => Ok(device),
+            Lookup::Missing => Err(PrepareError::DeviceNotFound {
                 device: name.clone(),
                 node: node(),
             }),
-            None => Err(PrepareError::NoInventory { node: node() }),
+            Lookup::NotReceived => Err(PrepareError::NoInventory { node: node() }),
         }
     }
 
@@ -211,7 +211,10 @@ impl Driver {
         result: &Result<Prepared, PrepareError>,
         took: Duration,
     ) {
-        let (span, reason) = (Span::current(), result.as_ref().err().map(PrepareError::reason));
+        let (span, reason) = (
+            Span::current(),
+            result.as_ref().err().map(PrepareError::reason),
+        );
         self.metrics.answered(Verb::Prepare, reason, took);
         let ms = took.as_millis();
         match result {

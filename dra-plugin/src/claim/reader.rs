@@ -8,6 +8,7 @@ use network_driver_common::model::ClaimRef;
 use network_driver_kubernetes::{ResourceApi, VersionError};
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tracing::{Instrument, info_span};
 
 /// Longest wait for the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +27,19 @@ pub(crate) enum ReadClaimError {
     /// Which version the server serves could not be found out.
     #[error("find the version of ResourceClaims that the API server serves")]
     Version(#[source] VersionError),
-    /// The server refused, or could not be reached.
+    /// The server refused.
+    #[error("the API server does not show claim {namespace}/{name} (HTTP {code}: {message})")]
+    Refused {
+        /// Namespace asked for.
+        namespace: String,
+        /// Name asked for.
+        name: String,
+        /// HTTP status.
+        code: u16,
+        /// The server's sentence.
+        message: String,
+    },
+    /// The server could not be reached.
     #[error("ask the API server for claim {namespace}/{name}; will retry")]
     Request {
         /// Namespace asked for.
@@ -97,7 +110,15 @@ impl ClaimReader {
     /// # Errors
     /// There is none, or it cannot be read.
     pub(crate) async fn read(&self, claim: &ClaimRef) -> Result<Value, ReadClaimError> {
+        let span = info_span!(
+            "GET resourceclaims",
+            otel.name =
+                "GET /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}",
+            otel.kind = "client",
+            http.request.method = "GET",
+        );
         tokio::time::timeout(TIMEOUT, self.request(claim))
+            .instrument(span)
             .await
             .unwrap_or(Err(ReadClaimError::TimedOut))
     }
@@ -111,10 +132,20 @@ impl ClaimReader {
             name: name.clone(),
             source: Box::new(source),
         };
-        match claims.get_opt(&claim.name).await.map_err(failed)? {
-            Some(object) => serde_json::to_value(object)
-                .map_err(|error| failed(kube::Error::SerdeError(error))),
-            None => Err(ReadClaimError::NotFound { namespace, name }),
+        match claims.get(&claim.name).await {
+            Ok(object) => {
+                serde_json::to_value(object).map_err(|error| failed(kube::Error::SerdeError(error)))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                Err(ReadClaimError::NotFound { namespace, name })
+            }
+            Err(kube::Error::Api(status)) => Err(ReadClaimError::Refused {
+                namespace,
+                name,
+                code: status.code,
+                message: status.message.chars().take(500).collect(),
+            }),
+            Err(error) => Err(failed(error)),
         }
     }
 }

@@ -76,6 +76,9 @@ mod tests {
         assert!(SocketPaths::new(Path::new(&root(107)), &driver).is_ok());
         let error = SocketPaths::new(Path::new(&root(108)), &driver).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("has 108 bytes") && text.contains("--driver-name"), "{text}");
+        assert!(
+            text.contains("has 108 bytes") && text.contains("--driver-name"),
+            "{text}"
+        );
     }
 }

@@ -82,7 +82,10 @@ impl Service for Registration {
             return Ok(Response::new(RegistrationStatusResponse {}));
         }
         let reason: String = status.error.chars().take(500).collect();
-        warn!(err = reason, "the kubelet refuses the driver; it will try again");
+        warn!(
+            err = reason,
+            "the kubelet refuses the driver; it will try again"
+        );
         self.unregistered(&format!("the kubelet refuses the driver: {reason}"));
         Err(Status::failed_precondition(format!(
             "registration refused: {reason}"

@@ -68,7 +68,12 @@ pub(super) async fn serve_socket(
         let (listener, watch) = present;
         info!(path = %path.display(), "socket served");
         let stop = shutdown.child_token();
-        servers.spawn(serve(listener, routes.clone(), stop.clone(), path.to_owned()));
+        servers.spawn(serve(
+            listener,
+            routes.clone(),
+            stop.clone(),
+            path.to_owned(),
+        ));
         bound();
         tokio::select! {
             gone = watch.gone() => if let Err(error) = gone {
@@ -171,10 +176,10 @@ async fn drain(mut servers: JoinSet<Result<(), ServeError>>) {
 
 /// Removes the socket if it is still ours.
 fn remove(path: &Path, ours: FileId) {
-    if FileId::of(path).is_ok_and(|id| id == ours) {
-        if let Err(error) = fs::remove_file(path) {
-            warn!(path = %path.display(), err = %error, "socket not removed");
-        }
+    if FileId::of(path).is_ok_and(|id| id == ours)
+        && let Err(error) = fs::remove_file(path)
+    {
+        warn!(path = %path.display(), err = %error, "socket not removed");
     }
 }
 

@@ -131,7 +131,9 @@ fn claim_ref(claim: Claim) -> Result<ClaimRef, network_driver_common::model::Inv
 /// Ours, or a part of the caller's where that is less: each claim's own error is better than none for the call.
 fn deadline(metadata: &MetadataMap) -> Duration {
     let timeout = metadata.get("grpc-timeout");
-    let timeout = timeout.and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+    let timeout = timeout
+        .and_then(|value| value.to_str().ok())
+        .and_then(grpc_timeout);
     timeout.map_or(DEADLINE, |timeout| timeout.mul_f64(0.9).min(DEADLINE))
 }
 

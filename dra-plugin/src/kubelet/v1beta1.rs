@@ -1,6 +1,7 @@
 //! The DRA service as kubelets before 1.34 call it: the same fields but for `share_id`, so every call is converted and
 //! handed to v1.
 
+use network_driver_proto::dra_v1;
 use network_driver_proto::dra_v1::dra_plugin_server::DraPlugin as V1;
 use network_driver_proto::dra_v1beta1::dra_plugin_server::{DraPlugin, DraPluginServer};
 use network_driver_proto::dra_v1beta1::{
@@ -8,7 +9,6 @@ use network_driver_proto::dra_v1beta1::{
     NodePrepareResourcesResponse, NodeUnprepareResourceResponse, NodeUnprepareResourcesRequest,
     NodeUnprepareResourcesResponse,
 };
-use network_driver_proto::dra_v1;
 use tonic::{Request, Response, Status};
 
 use super::v1::Plugin;

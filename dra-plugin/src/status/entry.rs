@@ -75,8 +75,8 @@ impl Context<'_> {
         let mut data = Map::new();
         data.insert("homeName".into(), device.home_name.as_str().into());
         data.insert("sandboxID".into(), self.update.sandbox.as_str().into());
-        if let Some(trace_id) = &self.update.trace_id {
-            data.insert("traceID".into(), trace_id.as_str().into());
+        if let Some(trace_id) = self.update.traceparent.as_deref().and_then(trace_id) {
+            data.insert("traceID".into(), trace_id.into());
         }
         if let DeviceState::Attached(interface) = &device.state {
             data.insert("mtu".into(), interface.mtu.into());
@@ -117,9 +117,9 @@ impl Context<'_> {
         message: &str,
     ) -> Value {
         let status = if status { "True" } else { "False" };
-        let since = self.before(device, kind).filter(|before| {
-            before.get("status").and_then(Value::as_str) == Some(status)
-        });
+        let since = self
+            .before(device, kind)
+            .filter(|before| before.get("status").and_then(Value::as_str) == Some(status));
         let since = since.and_then(|before| before.get("lastTransitionTime"));
         let message: String = message.chars().take(MAX_MESSAGE).collect();
         let mut condition = json!({
@@ -145,7 +145,9 @@ impl Context<'_> {
                 && is(entry, "device", device.device.as_str())
         })?;
         let conditions = entry.get("conditions")?.as_array()?;
-        conditions.iter().find(|condition| is(condition, "type", kind))
+        conditions
+            .iter()
+            .find(|condition| is(condition, "type", kind))
     }
 }
 
@@ -165,4 +167,25 @@ fn network_data(interface: &AttachedInterface) -> Value {
         data.insert("hardwareAddress".into(), hardware_address.into());
     }
     data.into()
+}
+
+/// The trace that a W3C `traceparent` belongs to.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let id = traceparent.split('-').nth(1)?;
+    let hex = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    hex.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_id_is_read_from_a_traceparent() {
+        let id = trace_id("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        assert_eq!(id, Some("0af7651916cd43dd8448eb211c80319c"));
+        for bad in ["", "00", "00-xyz-1-01"] {
+            assert_eq!(trace_id(bad), None);
+        }
+    }
 }

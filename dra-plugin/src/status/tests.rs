@@ -32,7 +32,7 @@ fn update(state: DeviceState) -> StatusUpdate {
             state,
         }],
         sandbox: "s1".parse().unwrap(),
-        trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     }
 }
 
@@ -44,12 +44,22 @@ fn object() -> Value {
 }
 
 fn applied(object: &Value, state: DeviceState) -> Option<Value> {
-    patch(object, "network.example.com", &update(state), ResourceApi::V1, &now())
+    patch(
+        object,
+        "network.example.com",
+        &update(state),
+        ResourceApi::V1,
+        &now(),
+    )
 }
 
 #[test]
 fn an_attached_interface_is_shown_with_its_network_data() {
-    let patch = applied(&object(), attached(&["10.0.0.1/24", "10.0.0.1/24", "fd00::1/64"])).unwrap();
+    let patch = applied(
+        &object(),
+        attached(&["10.0.0.1/24", "10.0.0.1/24", "fd00::1/64"]),
+    )
+    .unwrap();
     let condition = |kind: &str| {
         json!({
             "type": kind, "status": "True", "reason": "Attached",
@@ -97,7 +107,10 @@ fn entries_keep_within_the_limits_of_the_api() {
     let entry = &patch["status"]["devices"][0];
     assert!(entry["networkData"].is_null());
     assert!(entry["conditions"].as_array().unwrap().len() <= 8);
-    assert_eq!(entry["conditions"][0]["message"].as_str().unwrap().len(), 1024);
+    assert_eq!(
+        entry["conditions"][0]["message"].as_str().unwrap().len(),
+        1024
+    );
     assert!(entry["data"].to_string().len() <= 10 * 1024);
 }
 
@@ -132,7 +145,13 @@ fn a_claim_that_is_no_longer_what_it_was_is_left_alone() {
         change(&mut object);
         assert_eq!(applied(&object, attached(&[])), None);
     }
-    let old = patch(&object(), "d", &update(attached(&[])), ResourceApi::V1alpha3, &now());
+    let old = patch(
+        &object(),
+        "d",
+        &update(attached(&[])),
+        ResourceApi::V1alpha3,
+        &now(),
+    );
     assert_eq!(old, None, "v1alpha3 has no status.devices");
 }
 
@@ -140,7 +159,10 @@ fn a_claim_that_is_no_longer_what_it_was_is_left_alone() {
 fn a_refusal_names_the_rule_that_is_missing() {
     let granular = "User cannot associated-node:patch resource resourceclaims/driver";
     let rule = missing_rule(granular, "network.example.com");
-    assert!(rule.contains("resourceclaims/driver, resourceNames [network.example.com]"), "{rule}");
+    assert!(
+        rule.contains("resourceclaims/driver, resourceNames [network.example.com]"),
+        "{rule}"
+    );
     let plain = missing_rule("cannot patch resource resourceclaims/status", "d");
     assert!(plain.contains("resourceclaims/status"), "{plain}");
 }

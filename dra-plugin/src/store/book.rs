@@ -171,7 +171,10 @@ impl Book {
     }
 
     /// Notes that devices are quarantined.
-    pub(crate) async fn quarantine(&self, devices: Vec<(DeviceName, String)>) -> Result<(), BookError> {
+    pub(crate) async fn quarantine(
+        &self,
+        devices: Vec<(DeviceName, String)>,
+    ) -> Result<(), BookError> {
         self.ask(Operation::Quarantine(devices)).await.map(drop)
     }
 

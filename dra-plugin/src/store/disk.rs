@@ -113,11 +113,21 @@ enum Failure {
 
 impl From<sled::Error> for Failure {
     fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
-                Self::Corrupt(error.to_string())
-            }
-            error => Self::Database(error),
+        let corrupt = match &error {
+            // What sled says of a damaged configuration file is that it is of an older release.
+            sled::Error::Corruption { .. }
+            | sled::Error::ReportableBug(_)
+            | sled::Error::Unsupported(_) => true,
+            sled::Error::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ),
+            sled::Error::CollectionNotFound(_) => false,
+        };
+        if corrupt {
+            Self::Corrupt(error.to_string())
+        } else {
+            Self::Database(error)
         }
     }
 }

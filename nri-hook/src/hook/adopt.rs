@@ -26,73 +26,105 @@ struct Live {
     marked: BTreeMap<ClaimUid, Vec<MarkedLink>>,
 }
 
+/// What a sandbox looks like.
+enum Look {
+    Live(Live),
+    /// Its namespace is gone.
+    Stopped,
+    /// Its links could not be read.
+    Unreadable(SandboxId),
+}
+
 impl<D: Devices> Hook<D> {
     /// Takes the runtime's list in place of what is known.
     pub(super) async fn adopt(&self, pods: Vec<Pod>) {
-        let _adopting = self.adopting.write().await;
+        let _adopting = self.adopting.lock().await;
         let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
         let found = blocking(move || {
             // First, so that an id defined meanwhile is not taken for a stale one.
             let defined = cdi.defined();
-            let live = pods.into_iter().filter_map(|pod| look_into(&*devices, pod));
-            (defined, live.collect::<Vec<_>>())
+            let looks = pods.into_iter().map(|pod| look_into(&*devices, pod));
+            (defined, looks.collect::<Vec<_>>())
         });
-        let (defined, live) = match found.await {
+        let (defined, looks) = match found.await {
             Ok(found) => found,
             Err(panicked) => {
                 error!(err = %panicked, "looking into the runtime's sandboxes panicked");
                 return;
             }
         };
-        self.sandboxes.replace(live.iter().map(|live| live.pod.clone()).collect());
-        let defined = defined.unwrap_or_else(|failed| {
-            error!(err = chain(&failed), "defined CDI ids unknown");
-            BTreeSet::new()
-        });
-        let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
-        for live in live {
-            self.adopt_sandbox(live, &defined);
+        let defined = defined
+            .inspect_err(|failed| error!(err = chain(failed), "defined CDI ids unknown"))
+            .ok();
+        let (mut live, mut unreadable) = (Vec::new(), HashSet::new());
+        for look in looks {
+            match look {
+                Look::Live(sandbox) => live.push(sandbox),
+                Look::Unreadable(sandbox) => {
+                    unreadable.insert(sandbox);
+                }
+                Look::Stopped => {}
+            }
         }
+        let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
+        for live in &live {
+            self.adopt_sandbox(live, defined.as_ref());
+        }
+        // Last: what is in a known sandbox must not be taken for missing there.
+        self.sandboxes
+            .replace(live.into_iter().map(|live| live.pod).collect());
         self.leave_what_is_over(&listed).await;
-        self.leave_what_is_unseen();
-        self.remove_stale_ids(&defined);
+        self.leave_what_is_unseen(&unreadable);
+        self.remove_stale_ids(&defined.unwrap_or_default());
         self.count_interfaces();
         self.changed.notify_one();
     }
 
-    fn adopt_sandbox(&self, live: Live, defined: &BTreeSet<ClaimUid>) {
+    fn adopt_sandbox(&self, live: &Live, defined: Option<&BTreeSet<ClaimUid>>) {
         let Live { pod, netns, marked } = live;
         for (claim, links) in marked {
-            if let Some(holding) = self.sandboxes.holding(&claim) {
+            if let Some(holding) = self.sandboxes.holding(claim) {
                 if holding.sandbox != pod.sandbox {
                     warn!(claimUID = %claim, sandbox = %pod.sandbox, other = %holding.sandbox,
                         "links of one claim are in two sandboxes");
                 }
                 continue;
             }
-            let record = self.records.committed(&claim);
-            let devices = record.as_ref().map_or(links.len(), |record| record.attachments.len());
-            // The id is defined last and taken away first: with it, what is there is whole.
-            let whole = defined.contains(&claim) && links.len() == devices;
-            let state = if whole { HoldingState::Attached } else { HoldingState::Leaving };
-            info!(claimUID = %claim, pod = %pod.pod, sandbox = %pod.sandbox, whole, "claim adopted");
-            let interfaces = interfaces(record.as_deref(), &links);
+            let record = self.records.committed(claim);
+            let devices = record
+                .as_ref()
+                .map_or(links.len(), |record| record.attachments.len());
+            // The id is defined last and taken away first: with it, what is there is whole. Where the ids cannot be
+            // read, nothing is taken from a pod on a guess.
+            let defined = defined.is_none_or(|defined| defined.contains(claim));
+            let whole = defined && links.len() == devices;
+            let state = if whole {
+                HoldingState::Attached
+            } else {
+                HoldingState::Leaving
+            };
+            info!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox, whole, "claim adopted");
+            let interfaces = interfaces(record.as_deref(), links);
             let known = record.as_ref().and_then(|record| record.sandbox.as_ref());
             if whole && known != Some(&pod.sandbox) {
                 let took = Duration::ZERO;
-                let what = Happened::Attached { interfaces: interfaces.clone(), took };
-                self.reports.add(&claim, Some(&pod.pod), &pod.sandbox, what);
+                let what = Happened::Attached {
+                    interfaces: interfaces.clone(),
+                    took,
+                };
+                self.reports
+                    .add(claim, Some(&pod.owner), &pod.sandbox, what);
             }
             let holding = Holding {
                 sandbox: pod.sandbox.clone(),
-                pod: Some(pod.pod.clone()),
+                pod: Some(pod.owner.clone()),
                 netns: netns.clone(),
                 path: pod.netns.clone(),
                 record,
                 interfaces,
                 state,
             };
-            self.sandboxes.hold(&claim, holding);
+            self.sandboxes.hold(claim, holding);
         }
     }
 
@@ -109,13 +141,14 @@ impl<D: Devices> Hook<D> {
 
     /// A record says that its claim is attached, and no sandbox has it: its links fell home by themselves, or on the
     /// way of an earlier life of this process.
-    fn leave_what_is_unseen(&self) {
+    fn leave_what_is_unseen(&self, unreadable: &HashSet<SandboxId>) {
         for shown in self.records.all() {
             let claim = &shown.record.claim.uid;
             let Some(sandbox) = &shown.record.sandbox else {
                 continue;
             };
-            if shown.committed && self.sandboxes.holding(claim).is_none() {
+            let unseen = shown.committed && !unreadable.contains(sandbox);
+            if unseen && self.sandboxes.holding(claim).is_none() {
                 let holding = Holding {
                     sandbox: sandbox.clone(),
                     pod: None,
@@ -138,37 +171,46 @@ impl<D: Devices> Hook<D> {
             }
             match self.cdi.remove(claim) {
                 Ok(()) => info!(claimUID = %claim, "stale CDI id removed"),
-                Err(failed) => error!(claimUID = %claim, err = chain(&failed), "stale CDI id stays"),
+                Err(failed) => {
+                    error!(claimUID = %claim, err = chain(&failed), "stale CDI id stays");
+                }
             }
         }
     }
 }
 
-/// Opens the namespace of a sandbox and reads the marks in it. `None` when it is gone: runtimes list stopped
-/// sandboxes too.
-fn look_into<D: Devices>(devices: &D, pod: Pod) -> Option<Live> {
-    let Some(path) = &pod.netns else {
-        return Some(Live { pod, netns: None, marked: BTreeMap::new() });
+/// Opens the namespace of a sandbox and reads the marks in it. Runtimes list stopped sandboxes too.
+fn look_into<D: Devices>(devices: &D, pod: Pod) -> Look {
+    let mut live = Live {
+        pod,
+        netns: None,
+        marked: BTreeMap::new(),
+    };
+    let sandbox = &live.pod.sandbox;
+    let Some(path) = &live.pod.netns else {
+        return Look::Live(live);
     };
     let netns = match Netns::open(path) {
-        Ok(netns) if netns.id() == devices.home_id() => {
-            return Some(Live { pod, netns: None, marked: BTreeMap::new() });
-        }
+        Ok(netns) if netns.id() == devices.home_id() => return Look::Live(live),
         Ok(netns) => netns,
         Err(error) => {
-            debug!(sandbox = %pod.sandbox, err = chain(&error), "sandbox has no namespace: stopped");
-            return None;
+            debug!(%sandbox, err = chain(&error), "sandbox has no namespace: stopped");
+            return Look::Stopped;
         }
     };
-    let links = devices.find_attached(&netns).unwrap_or_else(|error| {
-        error!(sandbox = %pod.sandbox, err = chain(&error), "links of a sandbox unknown");
-        Vec::new()
-    });
-    let mut marked = BTreeMap::<_, Vec<_>>::new();
+    let links = match devices.find_attached(&netns) {
+        Ok(links) => links,
+        Err(error) => {
+            error!(%sandbox, err = chain(&error), "links of a sandbox unknown: it is left alone");
+            return Look::Unreadable(sandbox.clone());
+        }
+    };
     for link in links {
-        marked.entry(link.claim.clone()).or_default().push(link);
+        let links = live.marked.entry(link.claim.clone()).or_default();
+        links.push(link);
     }
-    Some(Live { pod, netns: Some(netns), marked })
+    live.netns = Some(netns);
+    Look::Live(live)
 }
 
 /// The interfaces behind marked links, with what the record says of them: it was verified when they were attached.
@@ -181,8 +223,12 @@ fn interfaces(record: Option<&Record>, links: &[MarkedLink]) -> Vec<AttachedInte
         AttachedInterface {
             device: link.device.clone(),
             name: link.name.clone(),
-            hardware_address: snapshot.map(|s| s.hardware_address.clone()).unwrap_or_default(),
-            addresses: attachment.map(|a| a.config.addresses.clone()).unwrap_or_default(),
+            hardware_address: snapshot
+                .map(|s| s.hardware_address.clone())
+                .unwrap_or_default(),
+            addresses: attachment
+                .map(|a| a.config.addresses.clone())
+                .unwrap_or_default(),
             mtu: wanted.or(snapshot.map(|s| s.mtu)).unwrap_or_default(),
             home_name: link.home_name.clone(),
         }

@@ -122,13 +122,7 @@ impl<D: Devices> Hook<D> {
             }
         }
         if !missing.is_empty() {
-            let span = info_span!(
-                "sandbox.attach",
-                nri.sandbox.id = %pod.sandbox,
-                k8s.pod.uid = %pod.pod.uid,
-                dra.claims.count = missing.len()
-            );
-            self.attach_missing(pod, path, missing, deadline).instrument(span).await?;
+            self.attach_missing(pod, path, missing, deadline).await?;
         }
         Ok(Attached::Here)
     }
@@ -142,7 +136,10 @@ impl<D: Devices> Hook<D> {
             return Step::Nothing;
         }
         // A pod has one sandbox: its earlier one is over, whether we were told or not.
-        let same_pod = holding.pod.as_ref().is_some_and(|other| other.uid == pod.pod.uid);
+        let same_pod = holding
+            .pod
+            .as_ref()
+            .is_some_and(|other| other.uid == pod.owner.uid);
         if leaving || same_pod || self.is_over(&holding).await {
             Step::Detach
         } else {
@@ -156,7 +153,8 @@ impl<D: Devices> Hook<D> {
             return true;
         };
         let id = netns.id();
-        let present = blocking(move || Netns::open(&path).is_ok_and(|netns| netns.id() == id)).await;
+        let present =
+            blocking(move || Netns::open(&path).is_ok_and(|netns| netns.id() == id)).await;
         !present.unwrap_or(true)
     }
 
@@ -167,6 +165,12 @@ impl<D: Devices> Hook<D> {
         records: Vec<Record>,
         deadline: Instant,
     ) -> Result<(), AttachPodError> {
+        let span = info_span!(
+            "sandbox.attach",
+            nri.sandbox.id = %pod.sandbox,
+            k8s.pod.uid = %pod.owner.uid,
+            dra.claims.count = records.len()
+        );
         let begun = Instant::now();
         let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
         let (protected, opened) = (self.records.protected(), path.clone());
@@ -179,26 +183,29 @@ impl<D: Devices> Hook<D> {
             let attached = devices
                 .attach(&records, &netns, &protected, deadline)
                 .map_err(AttachPodError::Devices)?;
-            let defined = attached.iter().try_for_each(|AttachedClaim { claim, interfaces }| {
-                cdi.define(claim, interfaces)
-            });
+            let defined = attached
+                .iter()
+                .try_for_each(|AttachedClaim { claim, interfaces }| cdi.define(claim, interfaces));
             if let Err(failed) = defined {
                 undo(&*devices, &cdi, &records, &netns);
                 return Err(AttachPodError::Define(failed));
             }
             Ok((netns, attached))
         });
-        let (netns, attached) = work.await.map_err(AttachPodError::Panicked)??;
+        let (netns, attached) = work
+            .instrument(span)
+            .await
+            .map_err(AttachPodError::Panicked)??;
         let took = begun.elapsed();
         for (record, AttachedClaim { claim, interfaces }) in kept.into_iter().zip(attached) {
             info!(
-                claim = %record.claim, claimUID = %claim, pod = %pod.pod, podUID = %pod.pod.uid,
+                claim = %record.claim, claimUID = %claim, pod = %pod.owner, podUID = %pod.owner.uid,
                 sandbox = %pod.sandbox, durationMs = took.as_millis(), "claim attached"
             );
             self.metrics.attached(&record, took);
             let holding = Holding {
                 sandbox: pod.sandbox.clone(),
-                pod: Some(pod.pod.clone()),
+                pod: Some(pod.owner.clone()),
                 netns: Some(netns.clone()),
                 path: Some(path.clone()),
                 record: Some(record),
@@ -207,7 +214,8 @@ impl<D: Devices> Hook<D> {
             };
             self.sandboxes.hold(&claim, holding);
             let what = Happened::Attached { interfaces, took };
-            self.reports.add(&claim, Some(&pod.pod), &pod.sandbox, what);
+            self.reports
+                .add(&claim, Some(&pod.owner), &pod.sandbox, what);
         }
         self.count_interfaces();
         Ok(())

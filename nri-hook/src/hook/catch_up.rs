@@ -58,7 +58,6 @@ impl<D: Devices> Hook<D> {
 
     /// Does what can be done; whether anything is left.
     async fn look(&self, failures: &mut Failures) -> bool {
-        self.adopted().await;
         let mut left = false;
         for (claim, holding) in self.sandboxes.holdings() {
             if holding.state == HoldingState::Leaving {
@@ -68,10 +67,9 @@ impl<D: Devices> Hook<D> {
         let pods = self.sandboxes.newest();
         failures.retain(|sandbox, _| pods.iter().any(|pod| pod.sandbox == *sandbox));
         for pod in pods {
-            let records = self.records.of_pod(&pod.pod.uid);
-            let here = |record: &Arc<Record>| {
-                self.sandboxes.is_attached(&record.claim.uid, &pod.sandbox)
-            };
+            let records = self.records.of_pod(&pod.owner.uid);
+            let here =
+                |record: &Arc<Record>| self.sandboxes.is_attached(&record.claim.uid, &pod.sandbox);
             // Pods on the node's network are refused at the gate and can get nothing.
             if pod.netns.is_some() && !records.iter().all(here) {
                 left |= !self.attach_late(&pod, failures).await;
@@ -94,9 +92,9 @@ impl<D: Devices> Hook<D> {
 
     /// Attaches what a sandbox should have had from its start; whether it has it now.
     async fn attach_late(&self, pod: &Pod, failures: &mut Failures) -> bool {
-        let claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+        let claims = claims_of(&self.records.of_pod(&pod.owner.uid));
         let _turn = self.turns.take(&claims).await;
-        let mut records = self.records.of_pod(&pod.pod.uid);
+        let mut records = self.records.of_pod(&pod.owner.uid);
         records.retain(|record| claims.contains(&record.claim.uid));
         if records.is_empty() || !self.sandboxes.is_known(&pod.sandbox) {
             return true;

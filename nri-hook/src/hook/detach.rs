@@ -21,7 +21,10 @@ impl<D: Devices> Hook<D> {
             return Vec::new();
         };
         self.sandboxes.leave(claim);
-        let record = holding.record.clone().or_else(|| self.records.committed(claim));
+        let record = holding
+            .record
+            .clone()
+            .or_else(|| self.records.committed(claim));
         let Some(record) = record else {
             warn!(claimUID = %claim, "devices cannot be brought home: their record is lost");
             return Vec::new();
@@ -42,8 +45,11 @@ impl<D: Devices> Hook<D> {
             self.sandboxes.release(claim);
         }
         self.count_interfaces();
-        let what = Happened::Detached { quarantined: quarantined.clone() };
-        self.reports.add(claim, holding.pod.as_ref(), &holding.sandbox, what);
+        let what = Happened::Detached {
+            quarantined: quarantined.clone(),
+        };
+        self.reports
+            .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
         self.changed.notify_one();
         quarantined
     }
@@ -56,8 +62,11 @@ impl<D: Devices> Hook<D> {
     ) -> Option<Detached> {
         let claim = &record.claim.uid;
         let span = info_span!("sandbox.detach", dra.claim.uid = %claim);
-        let (devices, cdi, kept) =
-            (Arc::clone(&self.devices), self.cdi.clone(), Arc::clone(record));
+        let (devices, cdi, kept) = (
+            Arc::clone(&self.devices),
+            self.cdi.clone(),
+            Arc::clone(record),
+        );
         let work = blocking(move || {
             if let Err(failed) = cdi.remove(&kept.claim.uid) {
                 // The gate still refuses containers; the links go home all the same.

@@ -63,8 +63,10 @@ impl<D: Devices> Hook<D> {
         let mut attached: Vec<_> = self.sandboxes.holdings().iter().map(attached_row).collect();
         attached.sort_by(|a, b| a.claim_uid.cmp(&b.claim_uid));
         let shown = self.records.all();
-        let mut records: Vec<_> =
-            shown.iter().map(|shown| record_row(&shown.record, shown.committed)).collect();
+        let mut records: Vec<_> = shown
+            .iter()
+            .map(|shown| record_row(&shown.record, shown.committed))
+            .collect();
         records.sort_by(|a, b| a.claim_uid.cmp(&b.claim_uid));
         Dump {
             runtime: match phase {
@@ -80,19 +82,33 @@ impl<D: Devices> Hook<D> {
 }
 
 fn attached_row(
-    (claim, holding): &(network_driver_common::model::ClaimUid, std::sync::Arc<Holding>),
+    (claim, holding): &(
+        network_driver_common::model::ClaimUid,
+        std::sync::Arc<Holding>,
+    ),
 ) -> AttachedRow {
-    let name = holding.record.as_ref().map(|record| record.claim.to_string());
+    let name = holding
+        .record
+        .as_ref()
+        .map(|record| record.claim.to_string());
     let interfaces = holding.interfaces.iter().map(|interface| InterfaceRow {
         device: interface.device.to_string(),
         home_name: interface.home_name.to_string(),
         name: interface.name.to_string(),
-        addresses: interface.addresses.iter().map(ToString::to_string).collect(),
+        addresses: interface
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     });
     AttachedRow {
         claim: name.unwrap_or_default(),
         claim_uid: claim.to_string(),
-        pod: holding.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+        pod: holding
+            .pod
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         sandbox: holding.sandbox.to_string(),
         state: match holding.state {
             HoldingState::Attached => "attached".to_owned(),
@@ -108,7 +124,9 @@ fn record_row(record: &Record, committed: bool) -> RecordRow {
         claim: record.claim.to_string(),
         claim_uid: record.claim.uid.to_string(),
         pod_uids: record.pods.iter().map(ToString::to_string).collect(),
-        devices: devices.map(|attachment| attachment.device.name.to_string()).collect(),
+        devices: devices
+            .map(|attachment| attachment.device.name.to_string())
+            .collect(),
         committed,
     }
 }

@@ -20,11 +20,14 @@ impl<D: Devices> PodEvents for Hook<D> {
 
     async fn run_pod_sandbox(&self, pod: Pod, request: Request) -> Result<(), String> {
         self.sandboxes.add(&pod);
-        let records = self.records.of_pod(&pod.pod.uid);
+        let records = self.records.of_pod(&pod.owner.uid);
         if records.is_empty() {
             return Ok(());
         }
-        let first: Vec<_> = records.iter().map(|r| self.records.serve(&r.claim.uid)).collect();
+        let first: Vec<_> = records
+            .iter()
+            .map(|r| self.records.serve(&r.claim.uid))
+            .collect();
         let span = trace::run_span(&pod, &request, &records, &first, &self.boot_id);
         let attached = self.run(&pod, &request).instrument(span.clone()).await;
         trace::outcome(&span, attached.as_ref().err().map(AttachPodError::reason));
@@ -32,7 +35,7 @@ impl<D: Devices> PodEvents for Hook<D> {
             Ok(Attached::Here) => Ok(()),
             Ok(Attached::Busy) => {
                 // Its containers wait at the gate until the other pod has ended.
-                info!(pod = %pod.pod, sandbox = %pod.sandbox, "claim is in another pod: this one waits");
+                info!(pod = %pod.owner, sandbox = %pod.sandbox, "claim is in another pod: this one waits");
                 Ok(())
             }
             Err(error) => {
@@ -46,9 +49,8 @@ impl<D: Devices> PodEvents for Hook<D> {
 
     async fn stop_pod_sandbox(&self, pod: Pod, request: Request) {
         self.sandboxes.remove(&pod.sandbox);
-        self.adopted().await;
         // An attach that is under way holds the turn of the pod's claims.
-        let mut claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+        let mut claims = claims_of(&self.records.of_pod(&pod.owner.uid));
         claims.extend(self.sandboxes.held_by(&pod.sandbox));
         if claims.is_empty() {
             return;
@@ -69,19 +71,10 @@ impl<D: Devices> PodEvents for Hook<D> {
         .await;
     }
 
-    async fn create_container(
-        &self,
-        container: Container,
-        request: Request,
-    ) -> Result<(), String> {
+    async fn create_container(&self, container: Container, _: Request) -> Result<(), String> {
         let claims: Vec<_> = gate::claims(&container.env).collect();
         if claims.is_empty() {
             return Ok(());
-        }
-        // After a restart the runtime's list says what is attached; it is worked through in no time.
-        let stop_at = request.deadline.stop_at().into();
-        if tokio::time::timeout_at(stop_at, self.adopted()).await.is_err() {
-            debug!("container is decided on before the runtime's list is worked through");
         }
         let attached = |claim| {
             let sandbox = container.sandbox.as_ref();
@@ -92,18 +85,24 @@ impl<D: Devices> PodEvents for Hook<D> {
         };
         self.metrics.gate_denied();
         self.changed.notify_one();
-        let name = self.records.committed(missing).map(|record| record.claim.to_string());
+        let name = self
+            .records
+            .committed(missing)
+            .map(|record| record.claim.to_string());
         let name = name.unwrap_or_else(|| missing.to_string());
         warn!(claim = name, claimUID = %missing, "container refused: its claim is not attached");
         let why = match self.sandboxes.holding(missing).as_deref() {
             None => "its devices are at home".to_owned(),
-            Some(Holding { state: HoldingState::Leaving, .. }) => {
-                "its devices are on their way home".to_owned()
-            }
+            Some(Holding {
+                state: HoldingState::Leaving,
+                ..
+            }) => "its devices are on their way home".to_owned(),
             Some(Holding { pod: Some(pod), .. }) => format!("its devices are in pod {pod}"),
             Some(Holding { sandbox, .. }) => format!("its devices are in sandbox {sandbox}"),
         };
-        Err(format!("claim {name} is not attached to this pod: {why}; it is tried again"))
+        Err(format!(
+            "claim {name} is not attached to this pod: {why}; it is tried again"
+        ))
     }
 }
 
@@ -112,14 +111,13 @@ impl<D: Devices> Hook<D> {
     async fn run(&self, pod: &Pod, request: &Request) -> Result<Attached, AttachPodError> {
         let stop_at = request.deadline.stop_at();
         let turn = async {
-            self.adopted().await;
-            let claims = claims_of(&self.records.of_pod(&pod.pod.uid));
+            let claims = claims_of(&self.records.of_pod(&pod.owner.uid));
             let turn = self.turns.take(&claims).await;
             (claims, turn)
         };
         let waited = tokio::time::timeout_at(stop_at.into(), turn).await;
         let (claims, _turn) = waited.map_err(|_| AttachPodError::Waited)?;
-        let mut records = self.records.of_pod(&pod.pod.uid);
+        let mut records = self.records.of_pod(&pod.owner.uid);
         // One that came while we waited is not ours to work on; it is caught up with.
         records.retain(|record| claims.contains(&record.claim.uid));
         let attached = self.attach(pod, &records, stop_at).await;
@@ -138,7 +136,7 @@ impl<D: Devices> Hook<D> {
     ) {
         let sentence = error.sentence();
         warn!(
-            pod = %pod.pod, podUID = %pod.pod.uid, sandbox = %pod.sandbox,
+            pod = %pod.owner, podUID = %pod.owner.uid, sandbox = %pod.sandbox,
             reason = error.reason(), err = sentence, "claims not attached"
         );
         self.metrics.attach_failed(error.reason());
@@ -147,7 +145,8 @@ impl<D: Devices> Hook<D> {
                 reason: error.reason(),
                 message: sentence.clone(),
             };
-            self.reports.add(&record.claim.uid, Some(&pod.pod), &pod.sandbox, what);
+            self.reports
+                .add(&record.claim.uid, Some(&pod.owner), &pod.sandbox, what);
         }
     }
 }

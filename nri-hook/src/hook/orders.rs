@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use network_driver_common::model::{ClaimUid, Record};
+use network_driver_common::model::{ClaimUid, InvalidId, Record};
 use network_driver_common::telemetry;
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus::order::Order as Kind;
 use network_driver_proto::bus::order_result::Result as Answer;
-use network_driver_proto::bus::{Checked, Done, Order, Refused, RefusalClass, Released};
-use tracing::{Instrument, Span, info_span};
+use network_driver_proto::bus::{Checked, ClaimRef, Done, Order, RefusalClass, Refused, Released};
+use tracing::{Instrument, info_span};
 
 use super::{Hook, blocking};
 use crate::devices::Devices;
@@ -24,61 +24,61 @@ fn refused(class: RefusalClass, reason: &str, message: impl Into<String>) -> Ans
     })
 }
 
-fn unreadable(error: &InvalidMessage) -> Answer {
-    let text = format!("the order cannot be read: {error}");
-    refused(RefusalClass::Internal, "InvalidOrder", text)
+fn claim_uid(claim: &ClaimRef) -> Result<ClaimUid, InvalidMessage> {
+    let uid = claim.claim_uid.parse();
+    uid.map_err(|error: InvalidId| InvalidMessage::new("claim_uid", error.to_string()))
 }
 
 impl<D: Devices> Hook<D> {
     /// Carries out an order.
     pub(crate) async fn obey(&self, order: Order) -> Answer {
+        self.carry_out(order).await.unwrap_or_else(|error| {
+            let text = format!("the order cannot be read: {error}");
+            refused(RefusalClass::Internal, "InvalidOrder", text)
+        })
+    }
+
+    async fn carry_out(&self, order: Order) -> Result<Answer, InvalidMessage> {
+        let unknown = || InvalidMessage::new("order", "is of a kind that is not known");
         let traceparent = Some(order.traceparent.as_str()).filter(|text| !text.is_empty());
-        let in_span = |span: Span| {
-            telemetry::set_parent(&span, traceparent);
-            span
-        };
-        match order.order {
-            Some(Kind::Check(record)) => match Record::try_from(&record) {
-                Ok(record) => {
-                    let span = in_span(info_span!("claim.inspect_link", dra.claim.uid = %record.claim.uid));
-                    self.check(record).instrument(span).await
-                }
-                Err(error) => unreadable(&error),
-            },
-            Some(Kind::Commit(record)) => match Record::try_from(&record) {
-                Ok(record) => {
-                    self.records.commit(record);
-                    self.changed.notify_one();
-                    Answer::Done(Done {})
-                }
-                Err(error) => unreadable(&error),
-            },
-            Some(Kind::Release(claim)) => match claim.claim_uid.parse() {
-                Ok(claim) => {
-                    let span = in_span(info_span!("claim.release", dra.claim.uid = %claim));
-                    self.release(&claim).instrument(span).await
-                }
-                Err(error) => unreadable(&InvalidMessage::new("claim_uid", error)),
-            },
-            Some(Kind::Abandon(claim)) => match claim.claim_uid.parse() {
-                Ok(claim) => {
-                    self.records.abandon(&claim);
-                    Answer::Done(Done {})
-                }
-                Err(error) => unreadable(&InvalidMessage::new("claim_uid", error)),
-            },
-            None => unreadable(&InvalidMessage::new("order", "is of a kind that is not known")),
-        }
+        Ok(match order.order.ok_or_else(unknown)? {
+            Kind::Check(record) => {
+                let record = Record::try_from(&record)?;
+                let span = info_span!("claim.inspect_link", dra.claim.uid = %record.claim.uid);
+                telemetry::set_parent(&span, traceparent);
+                self.check(record).instrument(span).await
+            }
+            Kind::Commit(record) => {
+                self.records.commit(Record::try_from(&record)?);
+                self.changed.notify_one();
+                Answer::Done(Done {})
+            }
+            Kind::Release(claim) => {
+                let claim = claim_uid(&claim)?;
+                let span = info_span!("claim.release", dra.claim.uid = %claim);
+                telemetry::set_parent(&span, traceparent);
+                self.release(&claim).instrument(span).await
+            }
+            Kind::Abandon(claim) => {
+                self.records.abandon(&claim_uid(&claim)?);
+                Answer::Done(Done {})
+            }
+        })
     }
 
     async fn check(&self, mut record: Record) -> Answer {
-        let _turn = self.turns.take(&BTreeSet::from([record.claim.uid.clone()])).await;
+        let _turn = self
+            .turns
+            .take(&BTreeSet::from([record.claim.uid.clone()]))
+            .await;
         let (devices, protected) = (Arc::clone(&self.devices), self.records.protected());
         let checking = record.clone();
         let checked = blocking(move || devices.check(&checking, &protected)).await;
         match checked {
             Ok(Ok(snapshots)) => {
-                let answer = Checked { snapshots: snapshots.iter().map(Into::into).collect() };
+                let answer = Checked {
+                    snapshots: snapshots.iter().map(Into::into).collect(),
+                };
                 for (attachment, snapshot) in record.attachments.iter_mut().zip(snapshots) {
                     attachment.snapshot = Some(snapshot);
                 }
@@ -95,7 +95,6 @@ impl<D: Devices> Hook<D> {
 
     /// Brings every device of a claim home and forgets it, unless something is still away.
     async fn release(&self, claim: &ClaimUid) -> Answer {
-        self.adopted().await;
         let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
         let quarantined = if self.sandboxes.holding(claim).is_some() {
             let quarantined = self.detach(claim).await;

@@ -11,7 +11,7 @@ use tracing::{Span, field, info_span};
 use crate::nri::{Pod, Request};
 
 /// How long after its Prepare a sandbox still belongs to the same start.
-const SAME_START: Duration = Duration::from_secs(300);
+const SAME_START: Duration = Duration::from_mins(5);
 
 /// The span of a RunPodSandbox of a pod with claims. `first` says of each record whether this is its first sandbox.
 pub(super) fn run_span(
@@ -31,9 +31,9 @@ pub(super) fn run_span(
         rpc.method = "nri.pkg.api.v1alpha1.Plugin/RunPodSandbox",
         nri.sandbox.id = %pod.sandbox,
         nri.budget_ms = millis(request.deadline.timeout()),
-        k8s.pod.name = pod.pod.name,
-        k8s.pod.uid = %pod.pod.uid,
-        k8s.namespace.name = pod.pod.namespace,
+        k8s.pod.name = pod.owner.name,
+        k8s.pod.uid = %pod.owner.uid,
+        k8s.namespace.name = pod.owner.namespace,
         dra.claims.count = records.len()
     );
     let now = SystemTime::now();
@@ -64,9 +64,9 @@ pub(super) fn stop_span(pod: &Pod, request: &Request) -> Span {
         rpc.system.name = "ttrpc",
         rpc.method = "nri.pkg.api.v1alpha1.Plugin/StopPodSandbox",
         nri.sandbox.id = %pod.sandbox,
-        k8s.pod.name = pod.pod.name,
-        k8s.pod.uid = %pod.pod.uid,
-        k8s.namespace.name = pod.pod.namespace
+        k8s.pod.name = pod.owner.name,
+        k8s.pod.uid = %pod.owner.uid,
+        k8s.namespace.name = pod.owner.namespace
     );
     telemetry::set_parent(&span, request.traceparent.as_deref());
     span

@@ -7,23 +7,22 @@
 //! Moves come first and together because each holds the kernel's lock for milliseconds, and every request after one
 //! waits anew for those of others; all the rest is quick and waits once.
 
-use std::error::Error;
-use std::fmt;
+mod failure;
+
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use network_driver_common::model::{
-    Attachment, ClaimUid, DeviceName, DriverName, IfName, Protected, Record,
-};
+use network_driver_common::model::{Attachment, ClaimUid, DriverName, IfName, Protected, Record};
 use network_driver_common::wire::AttachedInterface;
-use network_driver_netlink::{Link, Netns, OpenSocketError, RequestError, Socket};
+use network_driver_netlink::{Link, Netns, RequestError, Socket};
+use tracing::info_span;
 
-use super::check::{Refusal, check_record, wanted_name};
-use super::configure::{Configurator, ConfigureError, Interface, Seen};
-use super::detach::Quarantined;
+pub(crate) use failure::{AttachError, AttachFailure};
+
+use super::check::{check_record, wanted_name};
+use super::configure::{Configurator, Interface, Seen};
 use super::home::Home;
-use super::plan::{self, NameConflict, Names};
-use super::state::StateError;
-use crate::chain;
+use super::plan::{self, Names};
 
 /// A claim whose devices are in a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,141 +33,6 @@ pub(crate) struct AttachedClaim {
     pub(crate) interfaces: Vec<AttachedInterface>,
 }
 
-/// An attach that did not succeed and was undone.
-#[derive(Debug)]
-pub(crate) struct AttachError {
-    /// What failed.
-    failure: Box<AttachFailure>,
-    /// Devices that the undo could not bring home as they were.
-    pub(crate) quarantined: Vec<Quarantined>,
-}
-
-impl AttachError {
-    pub(crate) fn new(failure: AttachFailure, quarantined: Vec<Quarantined>) -> Self {
-        Self {
-            failure: Box::new(failure),
-            quarantined,
-        }
-    }
-
-    /// Reason of the closed list: `InterfaceAttachFailed`, `InterfaceNameConflict`, `HostNetworkNotSupported`, or that
-    /// of a [`Refusal`].
-    pub(crate) fn reason(&self) -> &'static str {
-        match self.failure.as_ref() {
-            AttachFailure::HomeNamespace => "HostNetworkNotSupported",
-            AttachFailure::Refused(refusal) => refusal.reason,
-            AttachFailure::Name(_) => "InterfaceNameConflict",
-            _ => "InterfaceAttachFailed",
-        }
-    }
-
-    /// A sentence for people with all causes, and with what the undo left behind.
-    pub(crate) fn message(&self) -> String {
-        let mut message = chain(self.failure.as_ref());
-        for Quarantined { reason, .. } in &self.quarantined {
-            message.push_str("; ");
-            message.push_str(reason);
-        }
-        message
-    }
-}
-
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failure.fmt(f)
-    }
-}
-
-impl Error for AttachError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.failure.source()
-    }
-}
-
-/// What failed in an attach.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AttachFailure {
-    /// The pod has no network namespace of its own.
-    #[error("the pod's network namespace is the node's own")]
-    HomeNamespace,
-    /// No socket in the node's or the pod's namespace.
-    #[error("open a socket in the {place}'s network namespace")]
-    Open {
-        /// `node` or `pod`.
-        place: &'static str,
-        /// Why not.
-        #[source]
-        source: OpenSocketError,
-    },
-    /// The node's or the pod's links could not be read.
-    #[error("read the {place}'s network")]
-    Read {
-        /// `node` or `pod`.
-        place: &'static str,
-        /// Why not.
-        #[source]
-        source: RequestError,
-    },
-    /// A device cannot be lent.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// A name cannot be given.
-    #[error(transparent)]
-    Name(NameConflict),
-    /// The snapshots could not be kept.
-    #[error("keep what the links look like")]
-    State(#[source] StateError),
-    /// A device that an earlier attach left away could not be brought home first.
-    #[error("{0}")]
-    NotHome(String),
-    /// A link was not moved.
-    #[error("move device {device} (interface {home_name}) into the pod as {name}")]
-    Move {
-        /// Which device.
-        device: DeviceName,
-        /// Its name at home.
-        home_name: IfName,
-        /// Its name in the pod.
-        name: IfName,
-        /// Why not.
-        #[source]
-        source: RequestError,
-    },
-    /// A link was moved and is not there.
-    #[error("device {device} is not in the pod after its move")]
-    Vanished {
-        /// Which device.
-        device: DeviceName,
-    },
-    /// An interface was not configured.
-    #[error("configure interface {name} of device {device}")]
-    Configure {
-        /// Which device.
-        device: DeviceName,
-        /// Its name in the pod.
-        name: IfName,
-        /// Why not.
-        #[source]
-        source: ConfigureError,
-    },
-    /// An interface is not what it was made to be.
-    #[error("interface {name} of device {device} {difference}")]
-    Differs {
-        /// Which device.
-        device: DeviceName,
-        /// Its name in the pod.
-        name: IfName,
-        /// In what, as a phrase that follows the name.
-        difference: String,
-    },
-    /// The time the runtime gives is over.
-    #[error("no time left to {step}")]
-    Late {
-        /// What was to be done next.
-        step: String,
-    },
-}
-
 /// What the two sides look like before anything moves.
 pub(crate) struct Departure<'a> {
     driver: &'a DriverName,
@@ -176,6 +40,8 @@ pub(crate) struct Departure<'a> {
     home: Home,
     home_socket: Socket,
     pod_socket: Socket,
+    /// Indexes that links of the pod have before the first move.
+    pod_indexes: BTreeSet<u32>,
 }
 
 impl<'a> Departure<'a> {
@@ -202,6 +68,7 @@ impl<'a> Departure<'a> {
             home,
             home_socket,
             pod_socket,
+            pod_indexes: BTreeSet::new(),
         })
     }
 
@@ -236,6 +103,7 @@ impl<'a> Departure<'a> {
         });
         let names: Vec<_> = trips.iter().map(Trip::names).collect();
         plan::check_names(&names, taken).map_err(AttachFailure::Name)?;
+        self.pod_indexes = in_pod.iter().map(|link| link.index).collect();
         Ok(trips)
     }
 
@@ -258,20 +126,34 @@ impl<'a> Departure<'a> {
         configurators: &[Box<dyn Configurator>],
     ) -> Result<Vec<AttachedInterface>, AttachFailure> {
         for trip in trips {
-            self.in_time(|| format!("move device {}", trip.attachment.device.name))?;
-            let moved = self
-                .home_socket
-                .move_link(trip.link.index, pod, trip.name());
-            moved.map_err(|source| AttachFailure::Move {
-                device: trip.attachment.device.name.clone(),
-                home_name: trip.link.name.clone(),
-                name: trip.name().clone(),
-                source,
-            })?;
+            self.depart(trip, pod)?;
         }
         let interfaces = self.arrived(trips)?;
+        self.configure(&interfaces, configurators)?;
+        self.verify(&interfaces, configurators)
+    }
+
+    fn depart(&mut self, trip: &Trip<'_>, pod: &Netns) -> Result<(), AttachFailure> {
+        let (device, name) = (&trip.attachment.device.name, trip.name());
+        self.in_time(|| format!("move device {device}"))?;
+        let _span = info_span!("interface.move", network.interface.name = %name).entered();
+        let moved = self.home_socket.move_link(trip.link.index, pod, name);
+        moved.map_err(|source| AttachFailure::Move {
+            device: device.clone(),
+            home_name: trip.link.name.clone(),
+            name: name.clone(),
+            source,
+        })
+    }
+
+    fn configure(
+        &mut self,
+        interfaces: &[Interface<'_>],
+        configurators: &[Box<dyn Configurator>],
+    ) -> Result<(), AttachFailure> {
+        let _span = info_span!("interface.configure", count = interfaces.len()).entered();
         for configurator in configurators {
-            for interface in &interfaces {
+            for interface in interfaces {
                 self.in_time(|| format!("configure interface {}", interface.name))?;
                 let applied = configurator.apply(&mut self.pod_socket, interface);
                 applied.map_err(|source| AttachFailure::Configure {
@@ -281,7 +163,7 @@ impl<'a> Departure<'a> {
                 })?;
             }
         }
-        self.verify(&interfaces, configurators)
+        Ok(())
     }
 
     fn in_time(&self, step: impl FnOnce() -> String) -> Result<(), AttachFailure> {
@@ -292,23 +174,40 @@ impl<'a> Departure<'a> {
         }
     }
 
-    /// The links as they are in the pod; their indexes may have changed.
+    /// The links in the pod. A move keeps the index where that is free, as it mostly is, and then the pod need not be
+    /// asked: that would wait for the kernel's lock again.
     fn arrived<'t>(&mut self, trips: &'t [Trip<'_>]) -> Result<Vec<Interface<'t>>, AttachFailure>
     where
         'a: 't,
     {
-        let links = self.pod_socket.links().map_err(read("pod"))?;
+        let is_taken = |trip: &Trip<'_>| self.pod_indexes.contains(&trip.link.index);
+        let links = if trips.iter().any(is_taken) {
+            self.pod_socket.links().map_err(read("pod"))?
+        } else {
+            Vec::new()
+        };
+        let index_of = |trip: &Trip<'_>| {
+            let found = links.iter().find(|link| link.name == *trip.name());
+            found.map(|link| link.index)
+        };
         trips
             .iter()
             .map(|trip| {
-                let found = links.iter().find(|link| link.name == *trip.name());
+                let index = if links.is_empty() {
+                    Some(trip.link.index)
+                } else {
+                    index_of(trip)
+                };
                 Ok(Interface {
                     driver: self.driver,
                     claim: trip.claim,
                     attachment: trip.attachment,
                     home_name: &trip.link.name,
                     name: trip.name(),
-                    link: found.cloned().ok_or_else(|| trip.vanished())?,
+                    link: Link {
+                        index: index.ok_or_else(|| trip.vanished())?,
+                        ..trip.link.clone()
+                    },
                 })
             })
             .collect()
@@ -320,6 +219,7 @@ impl<'a> Departure<'a> {
         interfaces: &[Interface<'_>],
         configurators: &[Box<dyn Configurator>],
     ) -> Result<Vec<AttachedInterface>, AttachFailure> {
+        let _span = info_span!("interface.verify", count = interfaces.len()).entered();
         let links = self.pod_socket.links().map_err(read("pod"))?;
         let addresses = self.pod_socket.addresses(None).map_err(read("pod"))?;
         let routes = self.pod_socket.routes().map_err(read("pod"))?;

@@ -7,7 +7,6 @@
 mod addresses;
 mod mark;
 mod mtu;
-mod name;
 mod routes;
 mod up;
 
@@ -25,15 +24,12 @@ use super::snapshot;
 /// Called for every interface of the pod before the next configurator is called for any. `apply` of what is already so
 /// succeeds. The socket speaks in the pod's namespace and has the deadline of the attach.
 ///
-/// ```text
-/// struct Promiscuous;
-/// impl Configurator for Promiscuous {
-///     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> { … }
-///     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {
-///         (!seen.link.flags.promiscuous()).then(|| "is not promiscuous".to_owned())
-///     }
-/// }
-/// ```
+/// # Assumptions
+/// What it does is lost when the link leaves the pod (as addresses, routes and up are), or is part of the link's
+/// snapshot and so put back at home (as MTU, name and alias are).
+///
+/// # Example
+/// `configure/mtu.rs` is a whole one: a setting that travels with the link.
 pub(crate) trait Configurator: Send + Sync {
     /// Does it.
     ///
@@ -50,7 +46,6 @@ pub(crate) trait Configurator: Send + Sync {
 pub(crate) fn all() -> Vec<Box<dyn Configurator>> {
     vec![
         Box::new(mark::SetMark),
-        Box::new(name::Rename),
         Box::new(mtu::SetMtu),
         Box::new(addresses::AddAddresses),
         Box::new(up::SetUp),
@@ -71,7 +66,7 @@ pub(crate) struct Interface<'a> {
     pub(crate) home_name: &'a IfName,
     /// Name that it is to have.
     pub(crate) name: &'a IfName,
-    /// The link as it arrived.
+    /// The link as it left home, but with its index in the pod. A move keeps MTU and hardware address.
     pub(crate) link: Link,
 }
 

@@ -3,16 +3,23 @@
 //! All moves first, then all that is quick. Carries on after what fails and tells all of it; what is home already is
 //! left as it is, so that a repeated detach changes nothing. It is also the undo of an attach.
 
+use std::time::{Duration, Instant};
+
 use network_driver_common::model::{
     ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Snapshot,
 };
 use network_driver_netlink::{Link, Netns, OpenSocketError, RequestError, Socket};
+use tracing::info_span;
 
 use super::identity;
 use super::mark::Mark;
 use super::plan;
 use super::restore::restore;
 use crate::chain;
+
+/// How long hardware may take from the end of its namespace until it is home: up to half a second was seen.
+const FALL_TIME: Duration = Duration::from_secs(1);
+const FALL_PERIOD: Duration = Duration::from_millis(50);
 
 /// What came of a detach.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -166,14 +173,30 @@ struct Journey<'a> {
 impl Journey<'_> {
     /// The device's link, at home; `None` when there is nothing to do for it.
     fn fetch(&mut self, loan: &Loan<'_>) -> Result<Option<Link>, Fault> {
-        match self.find(loan)? {
+        match self.find_falling(loan)? {
             Place::Pod(link) => self.move_home(loan, &link).map(Some),
             Place::Home(link) if self.is_unfinished(loan, &link) => Ok(Some(link)),
-            Place::Nowhere if loan.unfinished => Err(Fault {
-                phrase: "is lost: its link is neither in the pod nor on the node".to_owned(),
-                away: may_come_back(&loan.device.identity),
-            }),
+            Place::Nowhere if loan.unfinished => Err(Fault::lasting(
+                "is lost: its link is neither in the pod nor on the node",
+            )),
             Place::Home(_) | Place::Nowhere => Ok(None),
+        }
+    }
+
+    /// Where the link is. Hardware whose namespace ended may still be on its way home: that takes the kernel a moment.
+    fn find_falling(&mut self, loan: &Loan<'_>) -> Result<Place, Fault> {
+        let may_fall = loan.unfinished
+            && matches!(self.pod, Ok(None))
+            && comes_home_by_itself(&loan.device.identity);
+        let begun = Instant::now();
+        loop {
+            let place = self.find(loan)?;
+            let wait = may_fall && begun.elapsed() < FALL_TIME;
+            if !wait || !matches!(place, Place::Nowhere) {
+                return Ok(place);
+            }
+            std::thread::sleep(FALL_PERIOD);
+            self.view.links = self.view.socket.links().map_err(|error| away(&error))?;
         }
     }
 
@@ -231,7 +254,8 @@ impl Journey<'_> {
                 deleted.map_err(|error| away(&error))?;
             }
         }
-        let moved = pod.socket.move_link(link.index, self.home, &name);
+        let span = info_span!("interface.move", network.interface.name = %name);
+        let moved = span.in_scope(|| pod.socket.move_link(link.index, self.home, &name));
         let found = self.look_home(loan, &name, moved)?;
         self.view.links.push(found.clone());
         Ok(found)
@@ -275,6 +299,7 @@ impl Journey<'_> {
                         || other.altnames.iter().any(|n| n == snapshot.name.as_bytes()))
             });
         let name = if is_taken { &link.name } else { &snapshot.name };
+        let _span = info_span!("interface.restore", network.interface.name = %name).entered();
         restore(&mut self.view.socket, link.index, name, snapshot).map_err(|differences| {
             let taken = if is_taken {
                 format!("{} is taken at home: ", snapshot.name)
@@ -288,8 +313,8 @@ impl Journey<'_> {
     }
 }
 
-/// Hardware outlives the namespace it was in; a link of a kind was deleted with it.
-fn may_come_back(identity: &LinkIdentity) -> bool {
+/// Hardware outlives the namespace it was in; a link of a kind is deleted with it.
+fn comes_home_by_itself(identity: &LinkIdentity) -> bool {
     match identity {
         LinkIdentity::Pci { .. } => true,
         LinkIdentity::Other { kind, .. } => kind.is_empty(),

@@ -7,7 +7,6 @@
 use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
 use network_driver_netlink::{Errno, Link, LinkChange, RequestError, Socket};
 
-use super::rename::rename;
 use super::snapshot;
 use crate::chain;
 
@@ -78,8 +77,7 @@ impl Restore<'_> {
     fn run(&mut self, present: &Present, wanted: &Snapshot) {
         let now = &present.snapshot;
         if now.name != wanted.name {
-            let renamed = rename(self.socket, &present.link, &wanted.name);
-            self.note("rename it", renamed);
+            self.rename(&present.link, &wanted.name);
         }
         if !wanted.up && now.up {
             self.change("set it down", |change| change.up = Some(false));
@@ -107,6 +105,15 @@ impl Restore<'_> {
             let alias = wanted.alias.clone();
             self.change("put its alias back", |change| change.alias = Some(alias));
         }
+    }
+
+    /// A link that is up goes down for it, since kernels up to 6.1 refuse it otherwise.
+    fn rename(&mut self, link: &Link, name: &IfName) {
+        if link.flags.up() {
+            self.change("set it down", |change| change.up = Some(false));
+        }
+        let name = name.clone();
+        self.change("rename it", |change| change.name = Some(name));
     }
 
     fn change(&mut self, step: &str, set: impl FnOnce(&mut LinkChange)) {

@@ -8,11 +8,11 @@ use super::ttrpc::{Code, Failure};
 use super::{Container, Pod};
 
 /// The service that we serve.
-pub const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
+pub(crate) const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
 
 /// Kind of an event, as a metric's label and in logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
+pub(crate) enum Event {
     /// The runtime introduces itself.
     Configure,
     /// A part of the list of sandboxes.
@@ -31,7 +31,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Configure,
         Self::Synchronize,
         Self::RunPodSandbox,
@@ -42,7 +42,7 @@ impl Event {
     ];
 
     /// The kind as a word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Configure => "configure",
             Self::Synchronize => "synchronize",
@@ -57,7 +57,7 @@ impl Event {
 
 /// A call of the runtime, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Call {
+pub(crate) enum Call {
     /// The runtime introduces itself.
     Configure(nri::ConfigureRequest),
     /// A part of the list of sandboxes.
@@ -79,7 +79,7 @@ impl Call {
     ///
     /// # Errors
     /// The answer to a call that cannot be read or is not served.
-    pub fn parse(call: &wire::Request) -> Result<Self, Failure> {
+    pub(crate) fn parse(call: &wire::Request) -> Result<Self, Failure> {
         if call.service != SERVICE {
             let text = format!("service {} is not served", call.service);
             return Err(Failure::new(Code::Unimplemented, text));
@@ -92,7 +92,10 @@ impl Call {
             "RemovePodSandbox" => Ok(Self::of_pod(decode(call)?, Self::Remove)),
             "CreateContainer" => {
                 let nri::CreateContainerRequest { pod, container } = decode(call)?;
-                Ok(Self::Create(Container::of(pod, container.unwrap_or_default())))
+                Ok(Self::Create(Container::of(
+                    pod,
+                    container.unwrap_or_default(),
+                )))
             }
             "StateChange" => Ok(Self::of_state_change(decode(call)?)),
             "Shutdown" => Ok(Self::Ignored),
@@ -130,7 +133,7 @@ impl Call {
     }
 
     /// Which kind of event it is.
-    pub fn event(&self) -> Event {
+    pub(crate) fn event(&self) -> Event {
         match self {
             Self::Configure(_) => Event::Configure,
             Self::Synchronize(_) => Event::Synchronize,
@@ -152,7 +155,6 @@ fn decode<M: prost::Message + Default>(call: &wire::Request) -> Result<M, Failur
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -191,7 +193,11 @@ mod tests {
             (2, "StopPodSandbox", Event::StopPodSandbox),
             (3, "RemovePodSandbox", Event::RemovePodSandbox),
         ] {
-            let change = nri::StateChangeEvent { event: number, pod: Some(pod()), container: None };
+            let change = nri::StateChangeEvent {
+                event: number,
+                pod: Some(pod()),
+                container: None,
+            };
             let direct = Call::parse(&call(method, &request)).unwrap();
             assert_eq!(direct.event(), event);
             assert_eq!(direct, Call::parse(&call("StateChange", &change)).unwrap());
@@ -225,8 +231,15 @@ mod tests {
         let mut nameless = pod();
         nameless.uid = "a/b".into();
         for (event, pod) in [(12, Some(pod())), (1, None), (1, Some(nameless)), (0, None)] {
-            let change = nri::StateChangeEvent { event, pod, container: None };
-            assert_eq!(Call::parse(&call("StateChange", &change)), Ok(Call::Ignored));
+            let change = nri::StateChangeEvent {
+                event,
+                pod,
+                container: None,
+            };
+            assert_eq!(
+                Call::parse(&call("StateChange", &change)),
+                Ok(Call::Ignored)
+            );
         }
     }
 
@@ -236,7 +249,12 @@ mod tests {
             pod_sandbox_id: "s2".into(),
             ..nri::Container::default()
         };
-        let of = |pod| Container::of(pod, container.clone()).sandbox.unwrap().to_string();
+        let of = |pod| {
+            Container::of(pod, container.clone())
+                .sandbox
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(of(Some(pod())), "s1");
         assert_eq!(of(None), "s2");
     }
@@ -248,7 +266,7 @@ mod tests {
                 "CreateContainer", "StateChange", "Shutdown", "x"];
             let mut call = call(methods[index], &nri::Empty {});
             call.payload = payload;
-            let _ = Call::parse(&call);
+            drop(Call::parse(&call));
         }
     }
 }

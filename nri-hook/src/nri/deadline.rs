@@ -11,29 +11,29 @@ const ANSWER_PERCENT: u32 = 85;
 
 /// The time limits of one event, counted from its arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     arrived: Instant,
     timeout: Duration,
 }
 
 impl Deadline {
     /// The limits of an event that arrived then, of a runtime that waits this long.
-    pub fn new(arrived: Instant, timeout: Duration) -> Self {
+    pub(crate) fn new(arrived: Instant, timeout: Duration) -> Self {
         Self { arrived, timeout }
     }
 
     /// How long the runtime waits.
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// When to stop and undo.
-    pub fn stop_at(&self) -> Instant {
+    pub(crate) fn stop_at(&self) -> Instant {
         self.after(STOP_PERCENT)
     }
 
     /// When the answer is given, whatever the work is at.
-    pub fn answer_at(&self) -> Instant {
+    pub(crate) fn answer_at(&self) -> Instant {
         self.after(ANSWER_PERCENT)
     }
 

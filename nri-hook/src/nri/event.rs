@@ -10,33 +10,33 @@ use super::Deadline;
 
 /// A pod sandbox as an event or the synchronisation shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// The runtime's id of the sandbox.
-    pub sandbox: SandboxId,
+    pub(crate) sandbox: SandboxId,
     /// Whose sandbox.
-    pub pod: PodRef,
+    pub(crate) owner: PodRef,
     /// Path of its network namespace. `None` on the host's network, and in stop and remove events of some runtimes.
-    pub netns: Option<PathBuf>,
+    pub(crate) netns: Option<PathBuf>,
 }
 
 /// A container that is about to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Container {
+pub(crate) struct Container {
     /// Its sandbox; `None` when the id is none that we could have heard of.
-    pub sandbox: Option<SandboxId>,
+    pub(crate) sandbox: Option<SandboxId>,
     /// Its name; CRI-O leaves it empty.
-    pub name: String,
+    pub(crate) name: String,
     /// Its environment as `KEY=value`, what CDI adds included.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
 }
 
 /// What comes with an event.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     /// When it has to be answered.
-    pub deadline: Deadline,
+    pub(crate) deadline: Deadline,
     /// W3C trace context of the runtime's call; `None` while its tracing is off.
-    pub traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// Acts on the runtime's events. Events come one at a time as a rule, and concurrently when a runtime gave up on
@@ -44,8 +44,9 @@ pub struct Request {
 ///
 /// # Guarantees
 /// An event's work is never dropped midway: when its answer is late, the runtime is told so and the work goes on.
-pub trait PodEvents: Send + Sync + 'static {
-    /// All sandboxes that the runtime knows, stopped ones included. Sent on each connection, before other events.
+pub(crate) trait PodEvents: Send + Sync + 'static {
+    /// All sandboxes that the runtime knows, stopped ones included. Comes on each connection; its other events wait
+    /// until this returns.
     fn synchronize(&self, pods: Vec<Pod>) -> impl Future<Output = ()> + Send;
 
     /// A sandbox was made; its containers come next. An error refuses it: the sentence ends in an event of the pod.
@@ -78,7 +79,7 @@ impl TryFrom<nri::PodSandbox> for Pod {
             .map(|namespace| PathBuf::from(namespace.path));
         Ok(Self {
             sandbox: message.id.parse()?,
-            pod: PodRef {
+            owner: PodRef {
                 namespace: message.namespace,
                 name: message.name,
                 uid: message.uid.parse()?,
@@ -90,7 +91,7 @@ impl TryFrom<nri::PodSandbox> for Pod {
 
 impl Container {
     /// The container of a message, in the pod of the same message.
-    pub(super) fn of(pod: Option<nri::PodSandbox>, container: nri::Container) -> Self {
+    pub(crate) fn of(pod: Option<nri::PodSandbox>, container: nri::Container) -> Self {
         let sandbox = pod.map(|pod| pod.id).filter(|id| !id.is_empty());
         let sandbox = sandbox.unwrap_or(container.pod_sandbox_id);
         Self {

@@ -12,16 +12,16 @@ use super::ttrpc;
 
 /// Longest payload we send. Every Go runtime reads ttrpc through a 4096-byte buffer and closes the connection
 /// without a word when a frame does not fit.
-pub const MAX_PAYLOAD_OUT: usize = 4096;
+pub(crate) const MAX_PAYLOAD_OUT: usize = 4096;
 
 /// Longest payload we take: one whole ttrpc message.
-pub const MAX_PAYLOAD_IN: usize = ttrpc::MAX_DATA.saturating_add(ttrpc::HEADER);
+pub(crate) const MAX_PAYLOAD_IN: usize = ttrpc::MAX_DATA.saturating_add(ttrpc::HEADER);
 
 const HEADER: usize = 8;
 
 /// Which of the byte streams a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
+pub(crate) enum Channel {
     /// Id 1: the runtime calls the Plugin service, which we serve.
     Plugin,
     /// Id 2: we call the Runtime service.
@@ -30,7 +30,7 @@ pub enum Channel {
 
 impl Channel {
     /// Number of the stream in a frame's header.
-    pub const fn id(self) -> u32 {
+    pub(crate) const fn id(self) -> u32 {
         match self {
             Self::Plugin => 1,
             Self::Runtime => 2,
@@ -48,16 +48,16 @@ impl Channel {
 
 /// A piece of one byte stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Whose piece it is.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// The bytes.
-    pub payload: Bytes,
+    pub(crate) payload: Bytes,
 }
 
 /// Why no further frame can be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadFrameError {
+pub(crate) enum ReadFrameError {
     /// The socket failed.
     #[error("read a frame from the runtime")]
     Io(#[from] std::io::Error),
@@ -79,15 +79,16 @@ pub enum ReadFrameError {
 ///
 /// # Cancel safety
 /// Not cancel safe: a frame that was begun is lost.
-pub async fn read_frame(
+pub(crate) async fn read_frame(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<Frame>, ReadFrameError> {
     loop {
         let mut header = BytesMut::with_capacity(HEADER);
         if read_up_to(reader, &mut header, HEADER).await? < HEADER {
-            return match header.is_empty() {
-                true => Ok(None),
-                false => Err(ReadFrameError::Truncated),
+            return if header.is_empty() {
+                Ok(None)
+            } else {
+                Err(ReadFrameError::Truncated)
             };
         }
         let (id, length) = parse_header(&header);
@@ -132,7 +133,7 @@ async fn read_up_to(
 }
 
 /// The frames that carry a message on a stream, ready to be written in one go.
-pub fn frames(channel: Channel, message: &[u8]) -> Bytes {
+pub(crate) fn frames(channel: Channel, message: &[u8]) -> Bytes {
     let count = message.len().div_ceil(MAX_PAYLOAD_OUT);
     let size = message.len().saturating_add(count.saturating_mul(HEADER));
     let mut out = BytesMut::with_capacity(size);
@@ -161,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn no_frame_we_send_holds_more_than_4096_bytes() {
         for size in [0, 1, 4096, 4097, 8192, 20_000] {
-            let message: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let message: Vec<u8> = (0..=250).cycle().take(size).collect();
             let sent = read_all(&frames(Channel::Plugin, &message)).await.unwrap();
             assert!(sent.iter().all(|f| f.payload.len() <= 4096), "{size}");
             let joined: Vec<u8> = sent.iter().flat_map(|f| f.payload.to_vec()).collect();
@@ -190,7 +191,7 @@ mod tests {
         #[test]
         fn no_bytes_crash_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let _ = runtime.block_on(read_all(&bytes));
+            drop(runtime.block_on(read_all(&bytes)));
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// Where the connection to the runtime is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// There is none.
     Away {
         /// Why, as a sentence.
@@ -24,7 +24,7 @@ pub enum Phase {
 
 /// One connection's say in the phase. Once closed it has none: work that it began may outlive it.
 #[derive(Debug, Clone)]
-pub struct ConnectionPhase {
+pub(crate) struct ConnectionPhase {
     shown: watch::Sender<Phase>,
     /// A std mutex: no await is held.
     steps: Arc<Mutex<Steps>>,
@@ -39,27 +39,30 @@ struct Steps {
 
 impl ConnectionPhase {
     /// A new connection.
-    pub fn begin(shown: watch::Sender<Phase>) -> Self {
+    pub(crate) fn begin(shown: watch::Sender<Phase>) -> Self {
         shown.send_replace(Phase::Joining);
-        Self { shown, steps: Arc::default() }
+        Self {
+            shown,
+            steps: Arc::default(),
+        }
     }
 
     /// The runtime has accepted the plugin.
-    pub fn registered(&self) {
+    pub(crate) fn registered(&self) {
         let mut steps = self.steps();
         steps.registered = true;
         self.show(&steps);
     }
 
     /// The runtime's list is worked through.
-    pub fn synchronised(&self, runtime: String) {
+    pub(crate) fn synchronised(&self, runtime: String) {
         let mut steps = self.steps();
         steps.synchronised_with = Some(runtime);
         self.show(&steps);
     }
 
     /// The connection has ended. Whether it had been synchronised.
-    pub fn close(&self, reason: String) -> bool {
+    pub(crate) fn close(&self, reason: String) -> bool {
         let mut steps = self.steps();
         steps.closed = true;
         self.shown.send_replace(Phase::Away { reason });
@@ -67,8 +70,15 @@ impl ConnectionPhase {
     }
 
     fn show(&self, steps: &Steps) {
-        if let Steps { registered: true, synchronised_with: Some(runtime), closed: false } = steps {
-            self.shown.send_replace(Phase::Synchronised { runtime: runtime.clone() });
+        if let Steps {
+            registered: true,
+            synchronised_with: Some(runtime),
+            closed: false,
+        } = steps
+        {
+            self.shown.send_replace(Phase::Synchronised {
+                runtime: runtime.clone(),
+            });
         }
     }
 
@@ -104,6 +114,11 @@ mod tests {
         phase.registered();
         assert!(!phase.close("gone".into()), "it never was synchronised");
         phase.synchronised("r".into());
-        assert_eq!(*seen.borrow(), Phase::Away { reason: "gone".into() });
+        assert_eq!(
+            *seen.borrow(),
+            Phase::Away {
+                reason: "gone".into()
+            }
+        );
     }
 }

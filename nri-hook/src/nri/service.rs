@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use network_driver_proto::{nri, ttrpc as wire};
 use prost::Message as _;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -22,14 +23,14 @@ const EVENT_MASK: i32 = 0xF;
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// More than any runtime waits; a greater number is a mistake.
-const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Sandboxes of one synchronisation. A node has some hundred.
 const MAX_PODS: usize = 100_000;
 
 /// How an event was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Done.
     Success,
     /// With an error.
@@ -39,7 +40,7 @@ pub enum Outcome {
 }
 
 /// Sees how events are answered.
-pub trait Observer: std::fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Observer: std::fmt::Debug + Send + Sync + 'static {
     /// An event was answered after this time.
     fn answered(&self, event: Event, outcome: Outcome, after: Duration);
     /// The runtime has said how long it waits for answers.
@@ -50,12 +51,14 @@ pub trait Observer: std::fmt::Debug + Send + Sync + 'static {
 
 /// One connection's Plugin service.
 #[derive(Debug)]
-pub struct Service<E> {
+pub(crate) struct Service<E> {
     events: Arc<E>,
     observer: Arc<dyn Observer>,
     phase: ConnectionPhase,
     work: TaskTracker,
     state: Mutex<State>,
+    /// Set once the runtime's list is worked through. Events that come meanwhile wait: they build on it.
+    listed: watch::Sender<bool>,
 }
 
 /// What the connection has said so far. A std mutex: no await is held.
@@ -68,11 +71,11 @@ struct State {
 }
 
 /// The answer to a call: an encoded message.
-pub type Answer = Result<Vec<u8>, Failure>;
+pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 impl<E: PodEvents> Service<E> {
     /// The service of a new connection. Work on events runs on the tracker and outlives the connection.
-    pub fn new(
+    pub(crate) fn new(
         events: Arc<E>,
         observer: Arc<dyn Observer>,
         phase: ConnectionPhase,
@@ -83,11 +86,18 @@ impl<E: PodEvents> Service<E> {
             runtime: String::new(),
             pods: Vec::new(),
         });
-        Self { events, observer, phase, work, state }
+        Self {
+            events,
+            observer,
+            phase,
+            work,
+            state,
+            listed: watch::Sender::new(false),
+        }
     }
 
     /// Answers one call, within the time that the runtime waits.
-    pub async fn answer(&self, request: wire::Request) -> Answer {
+    pub(crate) async fn answer(&self, request: wire::Request) -> Answer {
         let arrived = Instant::now();
         let limits = self.limits(&request, arrived);
         let call = Call::parse(&request);
@@ -104,18 +114,18 @@ impl<E: PodEvents> Service<E> {
             Err(_) => Outcome::Error,
         };
         self.observer.answered(event, outcome, arrived.elapsed());
-        match (event, answer) {
-            // One runtime repeats these for ever after an error, the other never: they have none.
-            (Event::StopPodSandbox | Event::RemovePodSandbox, Err(_)) => Ok(Vec::new()),
-            (_, answer) => answer,
-        }
+        without_error_of_stop(event, answer)
     }
 
     /// Limits and trace context of a call: the nearer of the call's own time and the configured one.
     fn limits(&self, call: &wire::Request, arrived: Instant) -> Request {
         let configured = self.state().request_timeout;
-        let own = u64::try_from(call.timeout_nano).ok().filter(|nanos| *nanos > 0);
-        let timeout = own.map_or(configured, |nanos| configured.min(Duration::from_nanos(nanos)));
+        let own = u64::try_from(call.timeout_nano)
+            .ok()
+            .filter(|nanos| *nanos > 0);
+        let timeout = own.map_or(configured, |nanos| {
+            configured.min(Duration::from_nanos(nanos))
+        });
         let traceparent = call.metadata.iter().find(|pair| pair.key == "traceparent");
         Request {
             deadline: Deadline::new(arrived, timeout),
@@ -155,14 +165,23 @@ impl<E: PodEvents> Service<E> {
             return Err(Failure::new(Code::ResourceExhausted, text));
         }
         // A sandbox whose ids are none that Kubernetes gives is of no pod that has a claim.
-        state.pods.extend(part.pods.into_iter().filter_map(|pod| Pod::try_from(pod).ok()));
+        state.pods.extend(
+            part.pods
+                .into_iter()
+                .filter_map(|pod| Pod::try_from(pod).ok()),
+        );
         if !part.more {
             let (pods, runtime) = (std::mem::take(&mut state.pods), state.runtime.clone());
             let (events, phase) = (Arc::clone(&self.events), self.phase.clone());
+            let listed = self.listed.clone();
             self.work.spawn(async move {
                 let count = pods.len();
                 events.synchronize(pods).await;
-                info!(sandboxes = count, runtime, "synchronised with the container runtime");
+                listed.send_replace(true);
+                info!(
+                    sandboxes = count,
+                    runtime, "synchronised with the container runtime"
+                );
                 phase.synchronised(runtime);
             });
         }
@@ -184,7 +203,10 @@ impl<E: PodEvents> Service<E> {
                 Err(Failure::new(Code::Internal, text))
             }
             Err(_) => {
-                warn!(event = event.as_str(), "NRI event answered before its work was done");
+                warn!(
+                    event = event.as_str(),
+                    "NRI event answered before its work was done"
+                );
                 let text = "the network driver was not done in time; it undoes what it did";
                 Err(Failure::new(Code::DeadlineExceeded, text))
             }
@@ -193,23 +215,35 @@ impl<E: PodEvents> Service<E> {
 
     /// Starts the work on an event, in a task of its own that is never dropped midway.
     fn begin(&self, call: Call, limits: Request) -> Option<JoinHandle<Result<(), String>>> {
-        let events = Arc::clone(&self.events);
-        Some(match call {
-            Call::Run(pod) => {
-                self.work.spawn(async move { events.run_pod_sandbox(pod, limits).await })
+        if let Call::Configure(_) | Call::Synchronize(_) | Call::Ignored = call {
+            return None;
+        }
+        let (events, mut listed) = (Arc::clone(&self.events), self.listed.subscribe());
+        Some(self.work.spawn(async move {
+            // Fails only when the list will never be worked through: then the event is all there is.
+            drop(listed.wait_for(|listed| *listed).await);
+            match call {
+                Call::Run(pod) => events.run_pod_sandbox(pod, limits).await,
+                Call::Create(container) => events.create_container(container, limits).await,
+                Call::Stop(pod) | Call::Remove(pod) => {
+                    events.stop_pod_sandbox(pod, limits).await;
+                    Ok(())
+                }
+                Call::Configure(_) | Call::Synchronize(_) | Call::Ignored => Ok(()),
             }
-            Call::Stop(pod) | Call::Remove(pod) => self.work.spawn(async move {
-                events.stop_pod_sandbox(pod, limits).await;
-                Ok(())
-            }),
-            Call::Create(container) => {
-                self.work.spawn(async move { events.create_container(container, limits).await })
-            }
-            Call::Configure(_) | Call::Synchronize(_) | Call::Ignored => return None,
-        })
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer as the runtime may see it: stop and remove have no errors, for one runtime repeats them for ever after
+/// one and the other never does.
+pub(crate) fn without_error_of_stop(event: Event, answer: Answer) -> Answer {
+    match (event, answer) {
+        (Event::StopPodSandbox | Event::RemovePodSandbox, Err(_)) => Ok(Vec::new()),
+        (_, answer) => answer,
     }
 }

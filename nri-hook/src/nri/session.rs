@@ -16,42 +16,47 @@ use network_driver_proto::{nri, ttrpc as wire};
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use super::PodEvents;
+use super::call::{Call, Event};
 use super::mux::{self, Channel, ReadFrameError};
 use super::phase::{ConnectionPhase, Phase};
-use super::service::{Observer, Service};
+use super::service::{Observer, Service, without_error_of_stop};
 use super::ttrpc::{self, Code, DecodeError, Failure, Message};
 
 /// Calls being answered at one time. Runtimes send events one after another.
-const MAX_IN_FLIGHT: usize = 64;
+const MAX_IN_FLIGHT: u16 = 64;
 
 /// Messages that wait to be written.
 const QUEUE: usize = 128;
+
+/// Time that events which have begun get to be answered after the stop signal. The runtime would take a connection
+/// that ends instead for a plugin to go on without.
+const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
 /// Stream of the one call that we make: ttrpc clients count 1, 3, 5, …
 const REGISTER_STREAM: u32 = 1;
 
 /// After this long without an answer to the registration, and again, a line is logged.
-const REGISTER_PATIENCE: Duration = Duration::from_secs(60);
+const REGISTER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits between connections.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// How the runtime knows the plugin. Among plugins the index decides the order, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     name: String,
     index: String,
 }
 
 /// A name or an index that no runtime takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidIdentity {
+pub(crate) enum InvalidIdentity {
     /// The name.
     #[error("NRI plugin name {0:?} must be made of letters, digits and '_', '.', '+', '-'")]
     Name(String),
@@ -62,7 +67,7 @@ pub enum InvalidIdentity {
 
 impl Identity {
     /// Checks name and index as the runtime does.
-    pub fn new(name: &str, index: &str) -> Result<Self, InvalidIdentity> {
+    pub(crate) fn new(name: &str, index: &str) -> Result<Self, InvalidIdentity> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         if name.is_empty() || !name.chars().all(allowed) {
             return Err(InvalidIdentity::Name(name.to_owned()));
@@ -70,13 +75,16 @@ impl Identity {
         if index.len() != 2 || !index.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidIdentity::Index(index.to_owned()));
         }
-        Ok(Self { name: name.to_owned(), index: index.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            index: index.to_owned(),
+        })
     }
 }
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionError {
+pub(crate) enum SessionError {
     #[error("connect to the container runtime at {path}: is NRI enabled?")]
     Connect {
         path: PathBuf,
@@ -101,25 +109,51 @@ pub(super) enum SessionError {
 
 /// Keeps the plugin connected to the container runtime.
 #[derive(Debug)]
-pub struct Session<E> {
+pub(crate) struct Session<E> {
     /// The runtime's NRI socket.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// How it knows us.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Who acts on its events.
-    pub events: Arc<E>,
+    pub(crate) events: Arc<E>,
     /// Who sees how they are answered.
-    pub observer: Arc<dyn Observer>,
+    pub(crate) observer: Arc<dyn Observer>,
     /// Where it is shown how far we are.
-    pub phase: watch::Sender<Phase>,
+    pub(crate) phase: watch::Sender<Phase>,
     /// Runs the work on events; it outlives a connection, so the owner waits for it at the end.
-    pub work: TaskTracker,
+    pub(crate) work: TaskTracker,
+    /// How many events may be answered at one time.
+    pub(crate) in_flight: InFlight,
 }
 
+/// Counts the events that are being answered, until the last byte of their answers is written.
+#[derive(Debug, Clone)]
+pub(crate) struct InFlight(Arc<Semaphore>);
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_IN_FLIGHT.into())))
+    }
+}
+
+/// Bytes to be written, and the event that they answer.
+type Outgoing = (Bytes, Option<OwnedSemaphorePermit>);
+
 impl<E: PodEvents> Session<E> {
-    /// Connects, and again whenever the connection is lost, until the token is cancelled.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
-        shutdown.run_until_cancelled(self.forever()).await;
+    /// Connects, and again whenever the connection is lost, until the token is cancelled. Events that have begun by
+    /// then are answered before the connection is closed.
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+        let stopped = async {
+            shutdown.cancelled().await;
+            let idle = self.in_flight.0.acquire_many(MAX_IN_FLIGHT.into());
+            if tokio::time::timeout(LAST_ANSWERS, idle).await.is_err() {
+                warn!("events of the container runtime are left unanswered");
+            }
+        };
+        tokio::select! {
+            () = self.forever() => {}
+            () = stopped => {}
+        }
         Ok(())
     }
 
@@ -127,20 +161,19 @@ impl<E: PodEvents> Session<E> {
         let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
         let mut logged = String::new();
         loop {
-            let phase = ConnectionPhase::begin(self.phase.clone());
-            let ended = match UnixStream::connect(&self.socket).await {
-                Ok(stream) => self.serve(stream, &phase).await,
-                Err(source) => SessionError::Connect { path: self.socket.clone(), source },
-            };
+            let (ended, was_synchronised) = self.connect_and_serve().await;
             let reason = crate::chain(&ended);
-            if phase.close(reason.clone()) {
+            if was_synchronised {
                 backoff.reset();
                 logged.clear();
             }
             if reason == logged {
                 debug!(reason, "still without the container runtime");
             } else {
-                warn!(reason, "without the container runtime: pods cannot get devices");
+                warn!(
+                    reason,
+                    "without the container runtime: pods cannot get devices"
+                );
                 logged = reason;
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -148,8 +181,33 @@ impl<E: PodEvents> Session<E> {
         }
     }
 
+    /// One connection: why it ended, and whether it had been synchronised.
+    async fn connect_and_serve(&self) -> (SessionError, bool) {
+        match UnixStream::connect(&self.socket).await {
+            Ok(stream) => {
+                let phase = ConnectionPhase::begin(self.phase.clone());
+                let ended = self.serve(stream, &phase).await;
+                let was_synchronised = phase.close(crate::chain(&ended));
+                (ended, was_synchronised)
+            }
+            Err(source) => {
+                let path = self.socket.clone();
+                let ended = SessionError::Connect { path, source };
+                let away = Phase::Away {
+                    reason: crate::chain(&ended),
+                };
+                self.phase.send_if_modified(|shown| {
+                    let news = *shown != away;
+                    *shown = away;
+                    news
+                });
+                (ended, false)
+            }
+        }
+    }
+
     /// Serves one connection until it ends, and says why it did.
-    pub(super) async fn serve<S>(&self, stream: S, phase: &ConnectionPhase) -> SessionError
+    pub(crate) async fn serve<S>(&self, stream: S, phase: &ConnectionPhase) -> SessionError
     where
         S: AsyncRead + AsyncWrite + Send,
     {
@@ -163,7 +221,7 @@ impl<E: PodEvents> Session<E> {
             service: Arc::new(service),
             out: out.clone(),
             work: self.work.clone(),
-            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            in_flight: self.in_flight.clone(),
             last_stream: 0,
             registered: Some(registered),
         };
@@ -181,7 +239,7 @@ impl<E: PodEvents> Session<E> {
     /// Registers and, once that is accepted, waits for ever.
     async fn register(
         &self,
-        out: &mpsc::Sender<Bytes>,
+        out: &mpsc::Sender<Outgoing>,
         mut answer: oneshot::Receiver<wire::Response>,
         phase: &ConnectionPhase,
     ) -> Result<Infallible, SessionError> {
@@ -197,13 +255,15 @@ impl<E: PodEvents> Session<E> {
             ..wire::Request::default()
         };
         let message = ttrpc::encode_request(REGISTER_STREAM, &call);
-        let sent = out.send(mux::frames(Channel::Runtime, &message)).await;
+        let frames = mux::frames(Channel::Runtime, &message);
+        let sent = out.send((frames, None)).await;
         sent.map_err(|_| SessionError::Closed)?;
         let response = loop {
-            match tokio::time::timeout(REGISTER_PATIENCE, &mut answer).await {
-                Ok(response) => break response.map_err(|_| SessionError::Closed)?,
-                Err(_) => warn!("the container runtime has not yet accepted the plugin; waiting"),
+            let answered = tokio::time::timeout(REGISTER_PATIENCE, &mut answer).await;
+            if let Ok(response) = answered {
+                break response.map_err(|_| SessionError::Closed)?;
             }
+            warn!("the container runtime has not yet accepted the plugin; waiting");
         };
         if let Some(wire::Status { code, message }) = response.status.filter(|s| s.code != 0) {
             return Err(SessionError::Refused { code, message });
@@ -217,9 +277,9 @@ impl<E: PodEvents> Session<E> {
 /// The reading side of a connection.
 struct Incoming<E> {
     service: Arc<Service<E>>,
-    out: mpsc::Sender<Bytes>,
+    out: mpsc::Sender<Outgoing>,
     work: TaskTracker,
-    permits: Arc<Semaphore>,
+    in_flight: InFlight,
     last_stream: u32,
     registered: Option<oneshot::Sender<wire::Response>>,
 }
@@ -243,7 +303,10 @@ impl<E: PodEvents> Incoming<E> {
                 Channel::Runtime => {
                     answers.feed(&frame.payload);
                     while let Some(message) = answers.next_message()? {
-                        if let Message::Response { stream: REGISTER_STREAM, response } = message
+                        if let Message::Response {
+                            stream: REGISTER_STREAM,
+                            response,
+                        } = message
                             && let Some(registered) = self.registered.take()
                         {
                             // Nobody waits any more when the connection is ending.
@@ -259,41 +322,58 @@ impl<E: PodEvents> Incoming<E> {
     /// Begins to answer a call. Never waits: the next one may be the one that frees what this one waits for.
     fn call(&mut self, stream: u32, request: wire::Request) -> Result<(), SessionError> {
         if stream.is_multiple_of(2) || stream <= self.last_stream {
-            return Err(SessionError::StreamOrder { stream, last: self.last_stream });
+            return Err(SessionError::StreamOrder {
+                stream,
+                last: self.last_stream,
+            });
         }
         self.last_stream = stream;
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.in_flight.0).try_acquire_owned() else {
             let text = format!("more than {MAX_IN_FLIGHT} events at one time");
             let refused = Err(Failure::new(Code::ResourceExhausted, text));
-            let sent = self.out.try_send(answer_frames(stream, refused));
+            let event = Call::parse(&request).map_or(Event::Other, |call| call.event());
+            let refused = without_error_of_stop(event, refused);
+            let sent = self.out.try_send((answer_frames(stream, refused), None));
             return sent.map_err(|_| SessionError::Stuck);
         };
         let (service, out) = (Arc::clone(&self.service), self.out.clone());
         self.work.spawn(async move {
-            let answer = AssertUnwindSafe(service.answer(request)).catch_unwind().await;
+            let answer = AssertUnwindSafe(service.answer(request))
+                .catch_unwind()
+                .await;
             let answer = answer.unwrap_or_else(|_| {
                 error!("answering an NRI event panicked");
-                Err(Failure::new(Code::Internal, "defect of the network driver: see its log"))
+                Err(Failure::new(
+                    Code::Internal,
+                    "defect of the network driver: see its log",
+                ))
             });
-            if out.send(answer_frames(stream, answer)).await.is_err() {
+            let frames = answer_frames(stream, answer);
+            if out.send((frames, Some(permit))).await.is_err() {
                 debug!("the connection ended before an event was answered");
             }
-            drop(permit);
         });
         Ok(())
     }
 }
 
 fn answer_frames(stream: u32, answer: Result<Vec<u8>, Failure>) -> Bytes {
-    mux::frames(Channel::Plugin, &ttrpc::encode_response(stream, answer))
+    mux::frames(
+        Channel::Plugin,
+        &ttrpc::encode_response(stream, &ttrpc::response(answer)),
+    )
 }
 
 async fn write(
     mut writer: impl AsyncWrite + Unpin,
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::Receiver<Outgoing>,
 ) -> Result<Infallible, SessionError> {
-    while let Some(bytes) = queue.recv().await {
-        writer.write_all(&bytes).await.map_err(SessionError::Write)?;
+    while let Some((bytes, permit)) = queue.recv().await {
+        writer
+            .write_all(&bytes)
+            .await
+            .map_err(SessionError::Write)?;
+        drop(permit);
     }
     Err(SessionError::Closed)
 }

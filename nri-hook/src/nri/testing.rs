@@ -44,7 +44,12 @@ impl FakeRuntime {
         let (reader, writer) = tokio::io::split(stream);
         let shared = Arc::<Shared>::default();
         let reading = tokio::spawn(read(reader, Arc::clone(&shared)));
-        Self { writer: writer.into(), shared, next_stream: Mutex::new(1), reading }
+        Self {
+            writer: writer.into(),
+            shared,
+            next_stream: Mutex::new(1),
+            reading,
+        }
     }
 
     /// Waits until the plugin registers.
@@ -62,20 +67,18 @@ impl FakeRuntime {
     pub(crate) async fn accept(&self, status: Option<wire::Status>) {
         self.registration().await;
         let (stream, _) = self.shared.registration.lock().unwrap().take().unwrap();
-        let response = wire::Response { status, payload: Vec::new() };
-        let mut message = ttrpc::encode_request(stream, &wire::Request::default()).to_vec();
-        message.truncate(ttrpc::HEADER);
-        let data = response.encode_to_vec();
-        message[..4].copy_from_slice(&(data.len() as u32).to_be_bytes());
-        message[8] = 2;
-        message.extend(data);
+        let response = wire::Response {
+            status,
+            payload: Vec::new(),
+        };
+        let message = ttrpc::encode_response(stream, &response);
         self.write(&mux::frames(Channel::Runtime, &message)).await;
     }
 
     /// Writes bytes as they are.
     pub(crate) async fn write(&self, bytes: &[u8]) {
         // A plugin that has gone away shows at the next wait.
-        let _ = self.writer.lock().await.write_all(bytes).await;
+        drop(self.writer.lock().await.write_all(bytes).await);
     }
 
     /// Calls the plugin. `None` when the connection ends before the answer.
@@ -98,8 +101,9 @@ impl FakeRuntime {
         let (sender, answer) = oneshot::channel();
         let stream = {
             let mut next = self.next_stream.lock().unwrap();
-            *next += 2;
-            *next - 2
+            let stream = *next;
+            *next = stream.saturating_add(2);
+            stream
         };
         self.shared.pending.lock().unwrap().insert(stream, sender);
         let message = ttrpc::encode_request(stream, &request);
@@ -119,7 +123,11 @@ impl FakeRuntime {
         let response = self.call("Configure", &configure).await.unwrap();
         let configured = nri::ConfigureResponse::decode(response.payload.as_slice()).unwrap();
         assert_eq!(configured.events, 0xF);
-        let part = nri::SynchronizeRequest { pods, containers: Vec::new(), more: false };
+        let part = nri::SynchronizeRequest {
+            pods,
+            containers: Vec::new(),
+            more: false,
+        };
         assert_eq!(self.call("Synchronize", &part).await.unwrap().status, None);
     }
 
@@ -135,7 +143,7 @@ async fn read(mut reader: ReadHalf<UnixStream>, shared: Arc<Shared>) {
         if frame.payload.len() > 4096 {
             break;
         }
-        let decoder = &mut decoders[(frame.channel == Channel::Runtime) as usize];
+        let decoder = &mut decoders[usize::from(frame.channel == Channel::Runtime)];
         decoder.feed(&frame.payload);
         while let Ok(Some(message)) = decoder.next_message() {
             match message {
@@ -147,7 +155,7 @@ async fn read(mut reader: ReadHalf<UnixStream>, shared: Arc<Shared>) {
                 }
                 Message::Response { stream, response } => {
                     if let Some(waiting) = shared.pending.lock().unwrap().remove(&stream) {
-                        let _ = waiting.send(response);
+                        drop(waiting.send(response));
                     }
                 }
             }
@@ -169,7 +177,9 @@ pub(crate) fn pod(sandbox: &str, uid: &str, netns: Option<&str>) -> nri::PodSand
         name: format!("pod-{uid}"),
         uid: uid.into(),
         namespace: "default".into(),
-        linux: Some(nri::LinuxPodSandbox { namespaces: namespaces.into_iter().collect() }),
+        linux: Some(nri::LinuxPodSandbox {
+            namespaces: namespaces.into_iter().collect(),
+        }),
         pid: 0,
     }
 }

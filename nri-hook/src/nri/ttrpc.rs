@@ -9,10 +9,10 @@ use network_driver_proto::ttrpc::{Request, Response, Status};
 use prost::Message as _;
 
 /// Size of a message's header in bytes.
-pub const HEADER: usize = 10;
+pub(crate) const HEADER: usize = 10;
 
 /// Longest data of a message in bytes; either side refuses more.
-pub const MAX_DATA: usize = 4 << 20;
+pub(crate) const MAX_DATA: usize = 4 << 20;
 
 /// Longest error text we send, in bytes. It ends in an event of the pod.
 const MAX_ERROR_TEXT: usize = 1024;
@@ -22,7 +22,7 @@ const TYPE_RESPONSE: u8 = 2;
 
 /// Status of an answer: gRPC's numbers, those we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub(crate) enum Code {
     /// The event was refused.
     Unknown,
     /// The request cannot be read.
@@ -39,7 +39,7 @@ pub enum Code {
 
 impl Code {
     /// The number on the wire.
-    pub const fn number(self) -> i32 {
+    pub(crate) const fn number(self) -> i32 {
         match self {
             Self::Unknown => 2,
             Self::InvalidArgument => 3,
@@ -54,16 +54,16 @@ impl Code {
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What kind of error.
-    pub code: Code,
+    pub(crate) code: Code,
     /// A sentence for people.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
     /// An error of this kind.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(MAX_ERROR_TEXT));
         Self { code, message }
@@ -72,7 +72,7 @@ impl Failure {
 
 /// What a ttrpc message is about.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Message {
+pub(crate) enum Message {
     /// A call.
     Request {
         /// Which call of this connection.
@@ -91,7 +91,7 @@ pub enum Message {
 
 /// Why a byte stream is no ttrpc.
 #[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// Longer than a message may be.
     #[error("ttrpc message of {0} bytes exceeds {MAX_DATA}")]
     TooLong(u32),
@@ -108,13 +108,13 @@ pub enum DecodeError {
 
 /// Puts messages together from the pieces of one byte stream.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     pending: BytesMut,
 }
 
 impl Decoder {
     /// Takes the next piece.
-    pub fn feed(&mut self, piece: &[u8]) {
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
         self.pending.extend_from_slice(piece);
     }
 
@@ -122,7 +122,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the stream cannot be followed any further.
-    pub fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
+    pub(crate) fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
         loop {
             let Some(mut header) = self.pending.first_chunk::<HEADER>().map(|h| &h[..]) else {
                 return Ok(None);
@@ -154,26 +154,30 @@ impl Decoder {
 }
 
 /// A call as bytes.
-pub fn encode_request(stream: u32, request: &Request) -> Bytes {
+pub(crate) fn encode_request(stream: u32, request: &Request) -> Bytes {
     encode(stream, TYPE_REQUEST, request)
 }
 
-/// The answer to a call as bytes. An absent status means OK.
-pub fn encode_response(stream: u32, answer: Result<Vec<u8>, Failure>) -> Bytes {
-    let response = match answer {
+/// The answer to a call. An absent status means OK.
+pub(crate) fn response(answer: Result<Vec<u8>, Failure>) -> Response {
+    match answer {
         Ok(payload) => Response {
             status: None,
-            payload: payload.into(),
+            payload,
         },
-        Err(failure) => Response {
+        Err(Failure { code, message }) => Response {
             status: Some(Status {
-                code: failure.code.number(),
-                message: failure.message,
+                code: code.number(),
+                message,
             }),
-            payload: Default::default(),
+            payload: Vec::new(),
         },
-    };
-    encode(stream, TYPE_RESPONSE, &response)
+    }
+}
+
+/// The answer to a call as bytes.
+pub(crate) fn encode_response(stream: u32, response: &Response) -> Bytes {
+    encode(stream, TYPE_RESPONSE, response)
 }
 
 fn encode(stream: u32, kind: u8, message: &impl prost::Message) -> Bytes {
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn messages_come_together_from_any_pieces() {
         let mut bytes = encode_request(1, &request("A")).to_vec();
-        bytes.extend(encode_response(1, Ok(vec![7; 5000])));
+        bytes.extend(encode_response(1, &response(Ok(vec![7; 5000]))));
         for size in [1, 3, 10, 4096, bytes.len()] {
             let mut decoder = Decoder::default();
             let mut got = Vec::new();

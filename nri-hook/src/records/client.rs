@@ -1,6 +1,9 @@
 //! The session with dra-plugin: records and orders come in, readiness, answers and reports go out. Lost, it is opened
 //! again for ever; the hook works on with what it holds.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::Happened;
@@ -61,14 +64,29 @@ pub(crate) struct Client<D> {
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("session with dra-plugin")]
-    Status(#[source] Status),
+    #[error("session with dra-plugin: {message} ({code:?})")]
+    Status {
+        /// What went wrong.
+        code: Code,
+        /// In the words of whoever noticed.
+        message: String,
+    },
     #[error("dra-plugin ended the session")]
     Ended,
     #[error("dra-plugin's message cannot be read")]
     Invalid(#[source] InvalidMessage),
     #[error("dra-plugin sent more than {MAX_RECORDS} records")]
     TooManyRecords,
+}
+
+impl From<Status> for SessionError {
+    fn from(status: Status) -> Self {
+        // A status prints all it has, its source too.
+        Self::Status {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
+    }
 }
 
 impl<D: Devices> Client<D> {
@@ -96,7 +114,10 @@ impl<D: Devices> Client<D> {
             if reason == logged {
                 debug!(err = reason, "still without dra-plugin");
             } else {
-                warn!(err = reason, "without dra-plugin: working on with the records held");
+                warn!(
+                    err = reason,
+                    "without dra-plugin: working on with the records held"
+                );
                 logged = reason;
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -138,7 +159,7 @@ impl<'a, D: Devices> Session<'a, D> {
             .max_decoding_message_size(MAX_MESSAGE)
             .session(ReceiverStream::new(queue))
             .await;
-        let mut incoming = session.map_err(SessionError::Status)?.into_inner();
+        let mut incoming = session?.into_inner();
         self.phase.mark_changed();
         loop {
             tokio::select! {
@@ -166,14 +187,21 @@ impl<'a, D: Devices> Session<'a, D> {
         let hook = &self.client.hook;
         match message.message {
             Some(In::Hello(hello)) => {
-                info!(peer = hello.component, version = hello.version, "session with dra-plugin");
+                info!(
+                    peer = hello.component,
+                    version = hello.version,
+                    "session with dra-plugin"
+                );
                 hook.metrics.bus_connected(true);
             }
             Some(In::Records(page)) => self.page(&page)?,
             Some(In::Order(order)) => {
                 let (id, hook) = (order.id, Arc::clone(hook));
                 // In a task of its own: an order that is begun is ended, whatever becomes of the session.
-                let obeyed = self.client.work.spawn(async move { hook.obey(order).await });
+                let obeyed = self
+                    .client
+                    .work
+                    .spawn(async move { hook.obey(order).await });
                 self.orders.spawn(async move {
                     let result = match obeyed.await {
                         Ok(answer) => Some(answer),
@@ -230,15 +258,16 @@ impl<'a, D: Devices> Session<'a, D> {
 type Sent = wire::ClaimsSessionRequest;
 
 async fn send(out: &mpsc::Sender<Sent>, message: Out) -> Result<(), SessionError> {
-    let message = Sent { message: Some(message) };
+    let message = Sent {
+        message: Some(message),
+    };
     out.send(message).await.map_err(|_| SessionError::Ended)
 }
 
 async fn next(
     incoming: &mut Streaming<wire::ClaimsSessionResponse>,
 ) -> Result<wire::ClaimsSessionResponse, SessionError> {
-    let message = incoming.message().await.map_err(SessionError::Status)?;
-    message.ok_or(SessionError::Ended)
+    incoming.message().await?.ok_or(SessionError::Ended)
 }
 
 fn readiness(phase: &Phase) -> wire::Readiness {
@@ -275,7 +304,8 @@ impl<D: Devices> Hook<D> {
                     interfaces: holding.interfaces.clone(),
                     took: Duration::ZERO,
                 };
-                self.reports.add(&claim, holding.pod.as_ref(), &holding.sandbox, what);
+                self.reports
+                    .add(&claim, holding.pod.as_ref(), &holding.sandbox, what);
             }
         }
         self.catch_up_soon();

@@ -65,7 +65,9 @@ impl Reports {
         sandbox: &SandboxId,
         what: Happened,
     ) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let mut state = self.state();
         state.last_id = state.last_id.saturating_add(1);
         let id = state.last_id;
@@ -138,9 +140,10 @@ impl From<Happened> for Event {
                 let quarantined = quarantined.iter().map(Into::into).collect();
                 Self::Detached(bus::Detached { quarantined })
             }
-            Happened::Failed { reason, message } => {
-                Self::Failed(bus::AttachFailed { reason: reason.to_owned(), message })
-            }
+            Happened::Failed { reason, message } => Self::Failed(bus::AttachFailed {
+                reason: reason.to_owned(),
+                message,
+            }),
         }
     }
 }
@@ -160,12 +163,18 @@ mod tests {
     use crate::testing::claim;
 
     fn add(reports: &Reports, uid: &str, message: &str) {
-        let what = Happened::Failed { reason: "InterfaceAttachFailed", message: message.into() };
+        let what = Happened::Failed {
+            reason: "InterfaceAttachFailed",
+            message: message.into(),
+        };
         reports.add(&claim(uid), None, &"s".parse().unwrap(), what);
     }
 
     fn claims(reports: &[bus::Report]) -> Vec<&str> {
-        reports.iter().map(|report| report.claim_uid.as_str()).collect()
+        reports
+            .iter()
+            .map(|report| report.claim_uid.as_str())
+            .collect()
     }
 
     #[test]
@@ -175,9 +184,17 @@ mod tests {
         add(&reports, "b", "2");
         add(&reports, "a", "3");
         assert_eq!(claims(&reports.after(0)), ["b", "a"]);
-        assert_eq!(claims(&reports.after(2)), ["a"], "only what was not sent yet");
+        assert_eq!(
+            claims(&reports.after(2)),
+            ["a"],
+            "only what was not sent yet"
+        );
         reports.acknowledge(1);
-        assert_eq!(claims(&reports.after(0)), ["b", "a"], "an old acknowledgement means nothing");
+        assert_eq!(
+            claims(&reports.after(0)),
+            ["b", "a"],
+            "an old acknowledgement means nothing"
+        );
         reports.acknowledge(3);
         assert_eq!(claims(&reports.after(0)), ["b"]);
     }

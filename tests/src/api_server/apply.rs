@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::json::put;
+
 /// Merges a patch into an object (RFC 7386): `null` removes.
 pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
@@ -54,8 +56,8 @@ pub(super) fn apply_status(
             Some(_) => return Err(format!("{} is managed by another", key(&entry))),
         }
     }
-    claim["status"]["devices"] = Value::Array(entries);
-    set_owned(claim, manager, wanted_keys);
+    put(claim, &["status", "devices"], Value::Array(entries));
+    set_owned(claim, manager, &wanted_keys);
     Ok(())
 }
 
@@ -84,7 +86,7 @@ fn owned(claim: &Value, manager: &str) -> Vec<Value> {
     keys.cloned().unwrap_or_default()
 }
 
-fn set_owned(claim: &mut Value, manager: &str, keys: Vec<Value>) {
+fn set_owned(claim: &mut Value, manager: &str, keys: &[Value]) {
     let entry =
         json!({"manager": manager, "operation": "Apply", "subresource": "status", OWNED: keys});
     let list = claim
@@ -93,7 +95,7 @@ fn set_owned(claim: &mut Value, manager: &str, keys: Vec<Value>) {
     let mut list = list.cloned().unwrap_or_default();
     list.retain(|e| e["manager"] != manager);
     list.push(entry);
-    claim["metadata"]["managedFields"] = Value::Array(list);
+    put(claim, &["metadata", "managedFields"], Value::Array(list));
 }
 
 #[cfg(test)]

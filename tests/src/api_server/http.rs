@@ -6,24 +6,22 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State as Shape};
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Response, Uri, header};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::path::{Kind, Target};
+use super::response::{Answer, Refusal, answer, fail, invalid, json_body, not_found, refuse};
+use super::shape::{drop_field, flatten_requests};
 use super::store::{Change, ObjectKey, metadata, new_uid};
-use super::{Fault, ResourceVersion, Shared, State, apply, check, documents};
+use super::{ResourceVersion, Shared, State, apply, check, documents};
+use crate::json::{child, put};
 
 /// Longest body that the server takes (etcd's limit).
 const MAX_BODY: usize = 1_500_000;
 
 type Parameters = BTreeMap<String, String>;
-
-/// A refusal: code, reason, message.
-pub(super) struct Refusal(u16, &'static str, String);
-
-type Answer = Result<Response<Body>, Refusal>;
 
 pub(super) fn router(shared: Shared) -> Router {
     Router::new().fallback(handle).with_state(shared)
@@ -127,12 +125,13 @@ impl Request {
     fn show(&self, mut object: Value) -> Value {
         let group = self.target.kind.group();
         let version = &self.target.version;
-        object["apiVersion"] = if group.is_empty() {
+        let api_version = if group.is_empty() {
             version.as_str().into()
         } else {
             format!("{group}/{version}").into()
         };
-        object["kind"] = self.target.kind.name().into();
+        put(&mut object, &["apiVersion"], api_version);
+        put(&mut object, &["kind"], self.target.kind.name().into());
         if self.target.kind == Kind::ResourceClaims && self.is_nested() {
             flatten_requests(&mut object);
         }
@@ -277,7 +276,7 @@ impl Request {
         }
         if self.target.subresource.as_deref() == Some("status") {
             let mut object = old.clone();
-            object["status"] = new["status"].take();
+            put(&mut object, &["status"], child(&mut new, "status").take());
             new = object;
         }
         let stored = self.store(state, new, Some(&old))?;
@@ -345,7 +344,7 @@ impl Request {
                     check::slice_update(old, &object).map_err(invalid)?;
                 }
                 for field in &state.dropped_fields {
-                    drop_field(&mut object["spec"], field);
+                    drop_field(child(&mut object, "spec"), field);
                 }
             }
             Kind::ResourceClaims => check::claim_status(&object).map_err(invalid)?,
@@ -388,68 +387,4 @@ impl Request {
             format!("{}.{group} {name:?} not found", self.target.kind.plural()),
         )
     }
-}
-
-/// v1 `exactly{…}` as the flat request of older versions.
-fn flatten_requests(claim: &mut Value) {
-    let requests = claim
-        .pointer_mut("/spec/devices/requests")
-        .and_then(Value::as_array_mut);
-    for request in requests.into_iter().flatten() {
-        let exactly = request.as_object_mut().and_then(|r| r.remove("exactly"));
-        if let (Some(Value::Object(exactly)), Some(request)) = (exactly, request.as_object_mut()) {
-            request.extend(exactly);
-        }
-    }
-}
-
-fn drop_field(value: &mut Value, field: &str) {
-    match value {
-        Value::Object(map) => {
-            map.remove(field);
-            map.values_mut().for_each(|inner| drop_field(inner, field));
-        }
-        Value::Array(list) => list.iter_mut().for_each(|inner| drop_field(inner, field)),
-        _ => {}
-    }
-}
-
-fn invalid(fault: String) -> Refusal {
-    Refusal(422, "Invalid", fault)
-}
-
-fn not_found(path: &str) -> Refusal {
-    Refusal(404, "NotFound", format!("the server could not find {path}"))
-}
-
-fn fail(fault: Fault) -> Response<Body> {
-    let (code, reason) = fault.status();
-    let mut response = refuse(Refusal(code, reason, "told to fail".into()));
-    if let Fault::TooManyRequests(seconds) = fault {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-fn refuse(Refusal(code, reason, message): Refusal) -> Response<Body> {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code,
-    });
-    json_body(code, &status)
-}
-
-fn json_body(code: u16, value: &Value) -> Response<Body> {
-    answer(code, Body::from(value.to_string()))
-}
-
-fn answer(code: u16, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::path::Kind;
+use crate::json::child;
 
 /// What names an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,15 +164,13 @@ impl Store {
 
 /// The metadata of an object; made when it has none.
 pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
-    if !object.is_object() {
-        *object = json!({});
+    let meta = child(object, "metadata");
+    if !meta.is_object() {
+        *meta = json!({});
     }
-    if !object.get("metadata").is_some_and(Value::is_object) {
-        object["metadata"] = json!({});
-    }
-    match object.get_mut("metadata") {
-        Some(Value::Object(meta)) => meta,
-        _ => unreachable!("it was put there"),
+    match meta {
+        Value::Object(meta) => meta,
+        _ => unreachable!("it was made an object"),
     }
 }
 

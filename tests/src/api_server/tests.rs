@@ -52,7 +52,7 @@ async fn ask(server: &ApiServer, method: &str, path: &str, body: Value) -> (u16,
     (status, serde_json::from_slice(&bytes).unwrap())
 }
 
-fn slice(devices: Value) -> Value {
+fn slice(devices: &Value) -> Value {
     json!({
         "metadata": {"generateName": "00001-network.example.com-node-1-"},
         "spec": {
@@ -87,7 +87,7 @@ async fn discovery_shows_the_versions_that_are_served_newest_first() {
 #[tokio::test]
 async fn a_slice_is_made_changed_only_at_its_version_and_deleted() {
     let server = server(&[ResourceVersion::V1]);
-    let (code, made) = ask(&server, "POST", SLICES, slice(json!([{"name": "eth1"}]))).await;
+    let (code, made) = ask(&server, "POST", SLICES, slice(&json!([{"name": "eth1"}]))).await;
     assert_eq!(code, 201, "{made}");
     let name = made["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("00001-network.example.com-node-1-"));
@@ -133,7 +133,7 @@ async fn slices_beyond_the_limits_are_refused() {
         ("older shape", json!([{"name": "a", "basic": {}}])),
     ];
     for (name, devices) in cases {
-        let (code, answer) = ask(&server, "POST", SLICES, slice(devices)).await;
+        let (code, answer) = ask(&server, "POST", SLICES, slice(&devices)).await;
         assert_eq!(
             (code, &answer["reason"]),
             (422, &json!("Invalid")),
@@ -141,7 +141,7 @@ async fn slices_beyond_the_limits_are_refused() {
         );
     }
     let older = "/apis/resource.k8s.io/v1beta1/resourceslices";
-    let nested = slice(json!([{"name": "a", "basic": {"attributes": {"x": {"int": 1}}}}]));
+    let nested = slice(&json!([{"name": "a", "basic": {"attributes": {"x": {"int": 1}}}}]));
     assert_eq!(ask(&server, "POST", older, nested).await.0, 201);
     assert_eq!(server.devices()["a"].attributes["x"], json!({"int": 1}));
 }
@@ -154,7 +154,7 @@ async fn a_watch_tells_what_happened_since_a_version_and_what_happens() {
         .as_str()
         .unwrap()
         .to_owned();
-    let (_, made) = ask(&server, "POST", SLICES, slice(json!([]))).await;
+    let (_, made) = ask(&server, "POST", SLICES, slice(&json!([]))).await;
     let path = format!(
         "{SLICES}?watch=true&resourceVersion={version}&fieldSelector=spec.driver%3Dnetwork.example.com"
     );
@@ -235,13 +235,13 @@ async fn failures_come_as_told_and_then_end() {
         "POST",
         SLICES,
         "application/json",
-        &slice(json!([])),
+        &slice(&json!([])),
     )
     .await;
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], "3");
     server.drop_field("taints");
-    let tainted = slice(json!([{"name": "a", "taints": [{"key": "k", "effect": "NoSchedule"}]}]));
+    let tainted = slice(&json!([{"name": "a", "taints": [{"key": "k", "effect": "NoSchedule"}]}]));
     let (code, stored) = ask(&server, "POST", SLICES, tainted).await;
     assert_eq!(
         (code, &stored["spec"]["devices"][0]),

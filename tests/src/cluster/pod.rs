@@ -9,6 +9,7 @@ use network_driver_netlink::testing::{Namespace, State};
 use serde_json::{Value, json};
 
 use super::{Claim, Cluster, DRIVER};
+use crate::json::put;
 use crate::kubelet::ClaimName;
 use crate::node::PodNetns;
 use crate::ping::ping;
@@ -129,10 +130,13 @@ impl<'a> PodHandle<'a> {
         self.cluster
             .api
             .edit_claim("default", &claim.name, |object| {
-                let list = object["status"]["reservedFor"].as_array().cloned();
+                let list = object
+                    .pointer("/status/reservedFor")
+                    .and_then(Value::as_array)
+                    .cloned();
                 let mut list = list.unwrap_or_default();
                 edit(&mut list, &me);
-                object["status"]["reservedFor"] = Value::Array(list);
+                put(object, &["status", "reservedFor"], Value::Array(list));
             });
     }
 

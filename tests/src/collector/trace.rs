@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::Span;
 
 /// Width of the column of names, branches included.
-const NAME_WIDTH: usize = 62;
+const NAME_WIDTH: usize = 60;
 
 /// Spans that share a trace id, in the order of their start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,9 @@ impl Trace {
         &self.spans
     }
 
-    /// The first span of this name.
+    /// The first span of this name, or of a gRPC method called so.
     pub fn span(&self, name: &str) -> Option<&Span> {
-        self.spans.iter().find(|span| span.name == name)
+        self.spans.iter().find(|span| span.is_called(name))
     }
 
     /// Services that have a span in it.
@@ -77,17 +77,17 @@ impl Trace {
     /// Writes a span and what is below it; `first` stands before its name, `rest` before its children.
     fn branch(&self, out: &mut String, span: &Span, origin: u64, first: &str, rest: &str) {
         let fault = if span.error.is_some() { " (error)" } else { "" };
-        let name: String = format!("{first}{}{fault}", span.name)
+        let name: String = format!("{first}{}{fault}", short(&span.name))
             .chars()
             .take(NAME_WIDTH)
             .collect();
         let start = millis(span.start.saturating_sub(origin));
         let took = millis(span.end.saturating_sub(span.start));
+        let service = span.service.trim_start_matches("network-driver-");
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "{name:NAME_WIDTH$} {:<11}{start:>9} ms {took:>8} ms",
-            span.service
+            "{name:NAME_WIDTH$} {service:<11}{start:>9} ms {took:>8} ms",
         );
         let below = |s: &&Span| s.parent.as_deref() == Some(span.id.as_str()) && s.id != span.id;
         let children: Vec<&Span> = self.spans.iter().filter(below).collect();
@@ -109,6 +109,23 @@ impl Trace {
     }
 }
 
+/// A gRPC method without its package, an HTTP request without what stands before its resource; any other name as it is.
+fn short(name: &str) -> String {
+    if let Some((method, path)) = name.split_once(" /") {
+        let resource = path
+            .rsplit_once("{namespace}/")
+            .map_or(path, |(_, rest)| rest);
+        return format!("{method} …/{resource}");
+    }
+    match name.rsplit_once('/') {
+        Some((service, method)) => {
+            let service = service.rsplit('.').next().unwrap_or(service);
+            format!("{service}/{method}")
+        }
+        None => name.to_owned(),
+    }
+}
+
 /// Nanoseconds as milliseconds with one decimal.
 fn millis(nanos: u64) -> String {
     format!("{}.{}", nanos / 1_000_000, nanos / 100_000 % 10)
@@ -116,6 +133,8 @@ fn millis(nanos: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn span(id: &str, parent: Option<&str>, start: u64, end: u64) -> Span {
@@ -125,8 +144,8 @@ mod tests {
             id: id.into(),
             parent: parent.map(Into::into),
             name: format!("span-{id}"),
-            start: start * 1_000_000,
-            end: end * 1_000_000,
+            start: Duration::from_millis(start).as_nanos().try_into().unwrap(),
+            end: Duration::from_millis(end).as_nanos().try_into().unwrap(),
             attributes: [].into(),
             error: None,
             links: vec![],
@@ -156,6 +175,23 @@ mod tests {
         let by = |name| trace.span(name).unwrap();
         assert!(trace.is_below(by("span-d"), by("span-a")));
         assert!(!trace.is_below(by("span-d"), by("span-c")));
+    }
+
+    #[test]
+    fn long_names_are_shown_by_their_telling_part() {
+        for (name, want) in [
+            ("claim.store", "claim.store"),
+            (
+                "nri.pkg.api.v1alpha1.Plugin/RunPodSandbox",
+                "Plugin/RunPodSandbox",
+            ),
+            (
+                "PATCH /apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/{name}/status",
+                "PATCH …/resourceclaims/{name}/status",
+            ),
+        ] {
+            assert_eq!(short(name), want);
+        }
     }
 
     #[test]

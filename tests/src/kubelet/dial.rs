@@ -12,15 +12,18 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// Time that the kubelet gives to a connection.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What may stand in an authority besides letters and digits.
+const ALLOWED: &[u8] = b"-_.~!$&'()*+,;=:[]@";
+
 /// The `:authority` that grpc-go sends when the target is this bare path, which is how the kubelet dials a
 /// *registration* socket: percent-encoded, but for what may stand in an authority (grpc-go `encodeAuthority`).
 pub fn kubelet_authority(path: &Path) -> String {
     let mut out = String::new();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(*byte)),
-            b'-' | b'_' | b'.' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-            | b',' | b';' | b'=' | b':' | b'[' | b']' | b'@' => out.push(char::from(*byte)),
+            plain if plain.is_ascii_alphanumeric() || ALLOWED.contains(plain) => {
+                out.push(char::from(*plain));
+            }
             other => out.push_str(&format!("%{other:02X}")),
         }
     }

@@ -52,8 +52,8 @@ pub(super) async fn watch(
         });
         for (path, id) in present {
             let now = Instant::now();
-            let known = seen.get(&path).map(|was| was.retry);
-            let pause = match known {
+            let earlier = seen.get(&path).map(|was| was.retry);
+            let pause = match earlier {
                 None => FIRST_RETRY,
                 Some(Some((due, pause))) if due <= now => pause.saturating_mul(2).min(LAST_RETRY),
                 Some(_) => continue,

@@ -71,7 +71,9 @@ impl DraPlugin for SmallPlugin {
         &self,
         _: Request<dra_v1::NodeUnprepareResourcesRequest>,
     ) -> Result<Response<dra_v1::NodeUnprepareResourcesResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(
+            dra_v1::NodeUnprepareResourcesResponse::default(),
+        ))
     }
 }
 
@@ -103,7 +105,9 @@ impl beta::DraPlugin for SmallPlugin {
         &self,
         _: Request<dra_v1beta1::NodeUnprepareResourcesRequest>,
     ) -> Result<Response<dra_v1beta1::NodeUnprepareResourcesResponse>, Status> {
-        Ok(Response::new(Default::default()))
+        Ok(Response::new(
+            dra_v1beta1::NodeUnprepareResourcesResponse::default(),
+        ))
     }
 }
 

@@ -43,7 +43,8 @@ struct Edits {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[expect(dead_code, reason = "read so that unknown fields are refused")]
 struct Hook {
-    hook_name: String,
+    #[serde(rename = "hookName")]
+    name: String,
     path: String,
     #[serde(default)]
     args: Vec<String>,

@@ -88,9 +88,12 @@ pub(super) fn shown_in_sync<'a>(
     style: &Style,
     sandboxes: impl Iterator<Item = &'a Sandbox>,
 ) -> Vec<Vec<u8>> {
-    let view = |sandbox: &Sandbox| match sandbox.stopped {
-        true if !style.lists_stopped_netns => View::Bare,
-        _ => View::Whole,
+    let view = |sandbox: &Sandbox| {
+        if sandbox.stopped && !style.lists_stopped_netns {
+            View::Bare
+        } else {
+            View::Whole
+        }
     };
     sandboxes.map(|s| s.encode(style, view(s))).collect()
 }

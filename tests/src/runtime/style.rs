@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// A runtime and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one observed difference"
+)]
 pub struct Style {
     /// `runtime_name` of Configure.
     pub name: &'static str,

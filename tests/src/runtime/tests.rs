@@ -110,8 +110,8 @@ async fn answer(writer: &mut tokio::net::unix::OwnedWriteHalf, stream: u32, repl
         }
         Reply::OneFrame(length) => {
             let mut frame = mux::PLUGIN.to_be_bytes().to_vec();
-            frame.extend((length as u32).to_be_bytes());
-            frame.resize(length + 8, 0);
+            frame.extend(u32::try_from(length).unwrap().to_be_bytes());
+            frame.extend(vec![0; length]);
             // The runtime may have closed before all of it was written.
             drop(writer.write_all(&frame).await);
             return;
@@ -172,10 +172,10 @@ fn network() -> Arc<dyn SandboxNetwork> {
     Arc::new(File(dir))
 }
 
-fn short(style: Style) -> Style {
+fn short(style: &Style) -> Style {
     Style {
         request_timeout: Duration::from_millis(300),
-        ..style
+        ..style.clone()
     }
 }
 
@@ -292,7 +292,7 @@ async fn configure_overtakes_the_answer_to_register() {
 
 #[tokio::test]
 async fn a_late_plugin_is_thrown_out_and_the_pod_runs_without_it() {
-    let scene = scene(short(Style::CONTAINERD_2_4));
+    let scene = scene(short(&Style::CONTAINERD_2_4));
     let late = |method: &str, _: &[u8]| (method == "RunPodSandbox").then_some(Reply::Never);
     plugin(scene.runtime.nri_socket(), late).await;
     scene.runtime.synchronised(1, LIMIT).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_late_plugin_is_thrown_out_and_the_pod_runs_without_it() {
 
 #[tokio::test]
 async fn a_long_frame_ends_the_connection_and_the_pod_runs() {
-    let scene = scene(short(Style::CONTAINERD_2_2));
+    let scene = scene(short(&Style::CONTAINERD_2_2));
     let long = |method: &str, _: &[u8]| (method == "StateChange").then_some(Reply::OneFrame(5000));
     plugin(scene.runtime.nri_socket(), long).await;
     scene.runtime.synchronised(1, LIMIT).await.unwrap();

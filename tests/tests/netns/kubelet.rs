@@ -19,7 +19,8 @@ async fn netns_a_storm_of_prepares_gives_one_answer_and_one_record() {
         .create();
     let pod = cluster.pod("web", &[&claim]);
     pod.prepare().await.unwrap();
-    let answers = join_all((0..50).map(|_| cluster.prepare_claims(&[&claim]))).await;
+    let asked = [&claim];
+    let answers = join_all((0..50).map(|_| cluster.prepare_claims(&asked))).await;
     let first = answers[0].as_ref().unwrap();
     let devices = first[&claim.uid].as_ref().unwrap();
     assert_eq!(devices[0].cdi_ids, [claim.cdi_id()]);

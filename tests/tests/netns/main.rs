@@ -2,6 +2,11 @@
 //!
 //! Each test is a story; what is common to all is in the harness. They need root or a user namespace, and
 //! `cargo build --bins` before them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of it is tests, parts that several share included"
+)]
 
 mod api;
 mod kubelet;
@@ -12,6 +17,7 @@ mod restart;
 mod runtimes;
 mod sharing;
 mod traces;
+mod watching;
 
 use std::net::Ipv4Addr;
 

@@ -113,7 +113,7 @@ async fn netns_a_host_network_pod_is_refused_only_when_it_has_a_claim() {
     let pod = cluster.pod("host", &[&claim]);
     pod.prepare().await.unwrap();
     let refused = pod.run_on_host_network().await.unwrap_err().to_string();
-    assert!(refused.contains("host network"), "{refused}");
+    assert!(refused.contains("hostNetwork"), "{refused}");
     cluster.home_is(&before).await.unwrap();
     pod.unprepare().await.unwrap();
     cluster.home_is(&before).await.unwrap();

@@ -82,17 +82,15 @@ async fn netns_an_unknown_device_is_refused_and_spoils_no_other_claim() {
     let unknown = cluster.claim("unknown").device("eth9").create();
     let uplink = cluster.claim("uplink").device("uplink0").create();
     let good = cluster.claim("good").device("eth1").create();
-    let pod = cluster.pod("web", &[&good]);
-    pod.prepare().await.unwrap();
-    pod.unprepare().await.unwrap();
-    let answer = cluster
-        .prepare_claims(&[&unknown, &good, &uplink])
-        .await
-        .unwrap();
-    let fault =
-        |claim: &network_driver_tests::cluster::Claim| answer[&claim.uid].clone().unwrap_err();
-    assert!(fault(&unknown).contains("eth9"), "{}", fault(&unknown));
-    assert!(fault(&uplink).contains("uplink0"), "{}", fault(&uplink));
+    let pod = cluster.pod("web", &[&unknown, &good, &uplink]);
+    pod.prepare().await.unwrap_err();
+    let asked = [&unknown, &good, &uplink];
+    let mut answer = cluster.prepare_claims(&asked).await.unwrap();
+    assert_eq!(answer[&good.uid].as_ref().unwrap()[0].device, "eth1");
+    for (claim, device) in [(&unknown, "eth9"), (&uplink, "uplink0")] {
+        let text = answer.remove(&claim.uid).unwrap().unwrap_err();
+        assert!(text.contains(device), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,3 +111,14 @@ async fn netns_daemons_end_well_when_asked_and_leave_no_socket() {
     let registry = cluster.kubelet.root().join("plugins_registry");
     assert_eq!(std::fs::read_dir(registry).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_second_dra_plugin_is_refused_and_the_first_works_on() {
+    let cluster = cluster(&["eth1"]).await;
+    let code = cluster.second_process(Component::DraPlugin).await.unwrap();
+    assert_eq!(code, Some(4), "{}", cluster.log(Component::DraPlugin));
+    let claim = cluster.claim("nic").device("eth1").create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    pod.end().await.unwrap();
+}

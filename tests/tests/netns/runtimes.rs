@@ -32,22 +32,7 @@ async fn a_pods_life(style: Style) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn netns_containerd_1_7_with_bare_stops_is_served() {
-    // Its CDI is off by default; the driver serves it once CDI is confirmed.
-    let setup = Setup::default()
-        .nics(&["eth1"])
-        .style(Style::CONTAINERD_1_7_20);
-    let cluster = Cluster::start(setup.assume_cdi()).await.unwrap();
-    let before = cluster.home().unwrap();
-    let claim = cluster
-        .claim("nic")
-        .device("eth1")
-        .interface("net1", "10.1.1.2/24")
-        .create();
-    let pod = cluster.pod("web", &[&claim]);
-    pod.start().await.unwrap();
-    pod.ping(FAR_1).await.unwrap();
-    pod.end().await.unwrap();
-    cluster.home_is(&before).await.unwrap();
+    a_pods_life(Style::CONTAINERD_1_7_20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use cel::ExecutionError;
 use cel::common::traits::{Container, Indexer, Iterable, Sizer};
 use cel::common::types::{CelBool, CelInt, CelMap, CelString, Type};
 use cel::common::value::{CowVal, Val};
-use cel::ExecutionError;
 use network_driver_common::model::{AttributeValue, Attributes, DriverName};
 
 use super::functions::Semver;
@@ -23,7 +23,9 @@ pub(super) fn value(
     for (name, value) in attributes {
         let (domain, id) = name.parts();
         let fields = said.entry(domain.unwrap_or(driver.as_str()));
-        fields.or_default().insert(id.to_owned().into(), attribute(value));
+        fields
+            .or_default()
+            .insert(id.to_owned().into(), attribute(value));
     }
     let mut had: BTreeMap<&str, Fields> = BTreeMap::new();
     for (name, quantity) in capacity {

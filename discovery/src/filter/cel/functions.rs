@@ -176,7 +176,11 @@ fn decimal(text: &str, worth: i128) -> Option<i128> {
         let digit = i128::from(digit.checked_sub(b'0')?);
         value = value.checked_add(unit.checked_mul(digit)?)?;
     }
-    if negative { value.checked_neg() } else { Some(value) }
+    if negative {
+        value.checked_neg()
+    } else {
+        Some(value)
+    }
 }
 
 impl Opaque for Quantity {

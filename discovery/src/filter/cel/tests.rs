@@ -17,7 +17,10 @@ fn evaluate(text: &str) -> Result<Value, String> {
         ("mtu".parse().unwrap(), AttributeValue::Int(9000)),
         ("ifName".parse().unwrap(), AttributeValue::text("eth0")),
         ("virtual".parse().unwrap(), AttributeValue::Bool(false)),
-        ("firmware".parse().unwrap(), AttributeValue::Version("1.10.0".into())),
+        (
+            "firmware".parse().unwrap(),
+            AttributeValue::Version("1.10.0".into()),
+        ),
         (
             "resource.kubernetes.io/pcieRoot".parse().unwrap(),
             AttributeValue::text("pci0000:40"),
@@ -36,22 +39,52 @@ fn evaluate(text: &str) -> Result<Value, String> {
 fn conditions_are_written_as_in_a_device_class() {
     for (text, want) in [
         (r#"device.driver == "network.example.com""#, true),
-        (r#"device.attributes["network.example.com"].mtu >= 9000"#, true),
-        (r#"device.attributes["network.example.com"].ifName.startsWith("eth")"#, true),
-        (r#"device.attributes["network.example.com"].ifName in ["a", "b"]"#, false),
+        (
+            r#"device.attributes["network.example.com"].mtu >= 9000"#,
+            true,
+        ),
+        (
+            r#"device.attributes["network.example.com"].ifName.startsWith("eth")"#,
+            true,
+        ),
+        (
+            r#"device.attributes["network.example.com"].ifName in ["a", "b"]"#,
+            false,
+        ),
         (r#"!device.attributes["network.example.com"].virtual"#, true),
-        (r#"device.attributes["resource.kubernetes.io"].pcieRoot == "pci0000:40""#, true),
-        (r#"has(device.attributes["network.example.com"].nope)"#, false),
+        (
+            r#"device.attributes["resource.kubernetes.io"].pcieRoot == "pci0000:40""#,
+            true,
+        ),
+        (
+            r#"has(device.attributes["network.example.com"].nope)"#,
+            false,
+        ),
         (r#"has(device.attributes["other.example.com"].x)"#, false),
-        (r#"device.attributes["other.example.com"].?x.orValue(true)"#, true),
+        (
+            r#"device.attributes["other.example.com"].?x.orValue(true)"#,
+            true,
+        ),
         (r#""network.example.com" in device.attributes"#, true),
         (r#""other.example.com" in device.attributes"#, false),
-        (r#"device.attributes.size() == 2"#, true),
-        (r#"device.attributes["network.example.com"].firmware.isGreaterThan(semver("1.9.0"))"#, true),
+        ("device.attributes.size() == 2", true),
+        (
+            r#"device.attributes["network.example.com"].firmware.isGreaterThan(semver("1.9.0"))"#,
+            true,
+        ),
         (r#"semver("1.0.0-rc.1").isLessThan(semver("1.0.0"))"#, true),
-        (r#"semver("1.0.0-rc.2").compareTo(semver("1.0.0-rc.10")) == -1"#, true),
-        (r#"semver("1.0.0+b1").compareTo(semver("1.0.0+b2")) == 0"#, true),
-        (r#"device.capacity["network.example.com"].bandwidth.compareTo(quantity("10G")) > 0"#, true),
+        (
+            r#"semver("1.0.0-rc.2").compareTo(semver("1.0.0-rc.10")) == -1"#,
+            true,
+        ),
+        (
+            r#"semver("1.0.0+b1").compareTo(semver("1.0.0+b2")) == 0"#,
+            true,
+        ),
+        (
+            r#"device.capacity["network.example.com"].bandwidth.compareTo(quantity("10G")) > 0"#,
+            true,
+        ),
         (r#"quantity("1Gi").isGreaterThan(quantity("1G"))"#, true),
         (r#"quantity("1.5k").compareTo(quantity("1500")) == 0"#, true),
         (r#"quantity("-1").isLessThan(quantity("0.5m"))"#, true),
@@ -64,7 +97,7 @@ fn conditions_are_written_as_in_a_device_class() {
         r#"quantity("").isLessThan(quantity("1"))"#,
         r#"quantity("1").isLessThan(semver("1.0.0"))"#,
         r#"device.attributes["other.example.com"].x"#,
-        r#"9223372036854775807 + 1 == 0"#,
+        "9223372036854775807 + 1 == 0",
     ] {
         assert!(evaluate(bad).is_err(), "{bad}");
     }
@@ -75,7 +108,9 @@ fn a_wrong_condition_is_refused_with_what_is_wrong() {
     type Check = fn(&InvalidFilter) -> bool;
     let cases: [(String, Check); 8] = [
         ("device.".into(), |e| matches!(e, InvalidFilter::Syntax(_))),
-        ("device.nope == 1".into(), |e| matches!(e, InvalidFilter::Evaluation(_))),
+        ("device.nope == 1".into(), |e| {
+            matches!(e, InvalidFilter::Evaluation(_))
+        }),
         (
             r#"device.attributes["network.example.com"].mtv > 1"#.into(),
             |e| matches!(e, InvalidFilter::Evaluation(text) if text.contains("mtv")),
@@ -84,14 +119,32 @@ fn a_wrong_condition_is_refused_with_what_is_wrong() {
             r#"device.attributes["network.example.com"].mtu > "a""#.into(),
             |e| matches!(e, InvalidFilter::Evaluation(_)),
         ),
-        ("1 + 1".into(), |e| matches!(e, InvalidFilter::NotBool(kind) if kind == "int")),
+        (
+            "1 + 1".into(),
+            |e| matches!(e, InvalidFilter::NotBool(kind) if kind == "int"),
+        ),
         ("(".repeat(17), |e| {
-            matches!(e, InvalidFilter::TooBig { what: "nested brackets", found: 17, max: 16 })
+            matches!(
+                e,
+                InvalidFilter::TooBig {
+                    what: "nested brackets",
+                    found: 17,
+                    max: 16
+                }
+            )
         }),
         (format!("1{} == 200", "+1".repeat(200)), |e| {
-            matches!(e, InvalidFilter::TooBig { what: "signs of operators", .. })
+            matches!(
+                e,
+                InvalidFilter::TooBig {
+                    what: "signs of operators",
+                    ..
+                }
+            )
         }),
-        (" ".repeat(2049), |e| matches!(e, InvalidFilter::TooBig { what: "bytes", .. })),
+        (" ".repeat(2049), |e| {
+            matches!(e, InvalidFilter::TooBig { what: "bytes", .. })
+        }),
     ];
     for (text, is_right) in cases {
         let error = new(&text).unwrap_err();

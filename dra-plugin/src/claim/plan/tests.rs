@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use network_driver_common::model::{ClaimRef, LinkIdentity};
+use network_driver_common::model::{ClaimRef, LinkIdentity, Mtu};
 use serde_json::{Value, json};
 
 use super::*;
@@ -79,7 +79,7 @@ fn each_result_becomes_an_attachment_of_its_base_request() {
     assert_eq!(attachments[0].request, "nic");
     let config = &attachments[0].config;
     assert_eq!(config.name, Some("net1".parse().unwrap()));
-    assert_eq!(config.mtu.map(|mtu| mtu.get()), Some(1400));
+    assert_eq!(config.mtu.map(Mtu::get), Some(1400));
     assert_eq!(attachments[1].config, InterfaceConfig::default());
     assert_eq!(attachments[1].device.name.as_str(), "eth2");
 }
@@ -93,28 +93,50 @@ fn what_cannot_be_attached_is_said() {
     elsewhere.results[0].pool = "node-2".into();
     let cases = [
         (admin, "device eth1 is allocated with adminAccess"),
-        (elsewhere, "device eth1 is of pool node-2, but this node's pool is node-1"),
-        (claim(&[("nic", "gone")], vec![]), "device gone is not on node node-1"),
-        (claim(&[("a", "eth1"), ("b", "eth1")], vec![]), "device eth1 is allocated twice"),
         (
-            claim(&[("a", "eth1"), ("a", "eth2")], vec![(0, &[], named("net1"))]),
+            elsewhere,
+            "device eth1 is of pool node-2, but this node's pool is node-1",
+        ),
+        (
+            claim(&[("nic", "gone")], vec![]),
+            "device gone is not on node node-1",
+        ),
+        (
+            claim(&[("a", "eth1"), ("b", "eth1")], vec![]),
+            "device eth1 is allocated twice",
+        ),
+        (
+            claim(
+                &[("a", "eth1"), ("a", "eth2")],
+                vec![(0, &[], named("net1"))],
+            ),
             "invalid configuration: interface.name: devices eth1 and eth2 would both be named net1",
         ),
         (
-            claim(&[("a", "eth1"), ("b", "eth2")], vec![(0, &["a"], named("eth2"))]),
+            claim(
+                &[("a", "eth1"), ("b", "eth2")],
+                vec![(0, &["a"], named("eth2"))],
+            ),
             "invalid configuration: interface.name: devices eth1 and eth2 would both be named eth2",
         ),
         (
             claim(
                 &[("a", "eth1")],
-                vec![(0, &[], json!({"interface": {"mtu": 1000, "addresses": ["fd00::1/64"]}}))],
+                vec![(
+                    0,
+                    &[],
+                    json!({"interface": {"mtu": 1000, "addresses": ["fd00::1/64"]}}),
+                )],
             ),
             "invalid configuration: interface.mtu: 1000 is below the 1280",
         ),
         (
             claim(
                 &[("a", "eth1")],
-                vec![(2, &[], json!({"vlan": 1})), (5, &[], json!({"interface": {"mtu": 1}}))],
+                vec![
+                    (2, &[], json!({"vlan": 1})),
+                    (5, &[], json!({"interface": {"mtu": 1}})),
+                ],
             ),
             "invalid configuration: config[2].vlan: unknown field `vlan`, expected one of \
              `apiVersion`, `kind`, `interface`, `routes`; config[5].interface.mtu: MTU 1 must",
@@ -122,6 +144,9 @@ fn what_cannot_be_attached_is_said() {
     ];
     for (claim, want) in cases {
         let text = sentence(&planned(&claim).unwrap_err());
-        assert!(text.starts_with(want), "{text:?} does not start with {want:?}");
+        assert!(
+            text.starts_with(want),
+            "{text:?} does not start with {want:?}"
+        );
     }
 }

@@ -1,0 +1,104 @@
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::fixture::record;
+use crate::store::memory::Memory;
+use network_driver_common::bus::Component;
+
+fn start(contents: Contents) -> (Book, Memory) {
+    let mut registry = network_driver_common::metrics::registry(Component::DraPlugin);
+    let store = Memory::default();
+    let metrics = Metrics::new(&mut registry);
+    let book = Book::start(Box::new(store.clone()), contents, metrics).unwrap();
+    (book, store)
+}
+
+fn uid(text: &str) -> ClaimUid {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_record_is_seen_once_it_is_stored_and_gone_once_it_is_removed() {
+    let (book, _store) = start(Contents::default());
+    let mut changes = book.changes();
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(book.record(&uid("c-1")).unwrap().attachments.len(), 1);
+    let holder = book.holder(&"eth1".parse().unwrap()).unwrap();
+    assert_eq!(holder.to_string(), "default/c-1");
+    let quarantined = vec![("eth1".parse().unwrap(), "bent".to_owned())];
+    book.remove(&uid("c-1"), quarantined).await.unwrap();
+    assert!(book.records().is_empty() && book.holder(&"eth1".parse().unwrap()).is_none());
+    assert_eq!(book.quarantined().len(), 1);
+}
+
+#[tokio::test]
+async fn a_device_is_in_one_record_only() {
+    let (book, store) = start(Contents {
+        records: vec![record("c-1", &["eth1"])],
+        ..Contents::default()
+    });
+    let (second, third) = tokio::join!(
+        book.put(record("c-2", &["eth2", "eth1"])),
+        book.put(record("c-3", &["eth3"])),
+    );
+    let error = second.unwrap_err().to_string();
+    assert_eq!(error, "device eth1 is in use by claim default/c-1");
+    third.unwrap();
+    assert!(book.holder(&"eth2".parse().unwrap()).is_none());
+    // The same claim may be put again.
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    assert!(!store.commits.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_is_not_seen() {
+    let (book, store) = start(Contents::default());
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    store.refuse.store(true, Ordering::SeqCst);
+    assert!(book.put(record("c-2", &["eth2"])).await.is_err());
+    assert!(book.remove(&uid("c-1"), Vec::new()).await.is_err());
+    let sandbox = "s1".parse().unwrap();
+    let c1 = uid("c-1");
+    let update = book.update(&c1, |record| record.sandbox = Some(sandbox));
+    assert!(update.await.is_err());
+    assert_eq!(book.records().len(), 1);
+    assert_eq!(book.record(&uid("c-1")).unwrap().sandbox, None);
+    store.refuse.store(false, Ordering::SeqCst);
+    book.put(record("c-2", &["eth2"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_writes_nothing() {
+    let (book, store) = start(Contents::default());
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    let same = book.update(&uid("c-1"), |_| {}).await.unwrap();
+    assert!(same.is_some());
+    assert_eq!(store.commits.lock().unwrap().len(), 1);
+    assert!(book.update(&uid("c-2"), |_| {}).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn changes_that_wait_share_a_flush() {
+    let (book, store) = start(Contents::default());
+    let puts = (0..200).map(|n| {
+        let book = book.clone();
+        async move { book.put(record(&format!("c-{n}"), &[])).await }
+    });
+    for put in futures::future::join_all(puts).await {
+        put.unwrap();
+    }
+    assert_eq!(book.records().len(), 200);
+    let commits = store.commits.lock().unwrap().len();
+    assert!(commits < 100, "{commits} flushes for 200 changes");
+}
+
+#[tokio::test]
+async fn a_change_stands_though_its_caller_went_away() {
+    use futures::FutureExt;
+    let (book, _store) = start(Contents::default());
+    assert!(book.put(record("c-1", &["eth1"])).now_or_never().is_none());
+    let settled = book.settled(&uid("c-1")).await.unwrap();
+    assert!(settled.is_some());
+}

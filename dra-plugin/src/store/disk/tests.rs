@@ -1,0 +1,265 @@
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use network_driver_common::model::Record;
+
+use super::*;
+use crate::fixture::record;
+
+fn put(record: Record) -> Change {
+    Change::Put(Arc::new(record))
+}
+
+fn uids(contents: &Contents) -> Vec<&str> {
+    let uids = contents.records.iter().map(|r| r.claim.uid.as_str());
+    uids.collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = record("c-1", &["eth1"]);
+    {
+        let (mut disk, contents) = Disk::open(dir.path()).unwrap();
+        assert!(contents.records.is_empty());
+        let gone = Arc::new(record("c-2", &["eth2"]));
+        disk.commit(&[put(kept.clone()), Change::Put(Arc::clone(&gone))])
+            .unwrap();
+        let quarantine = Change::Quarantine {
+            device: "eth2".parse().unwrap(),
+            reason: "bent".into(),
+        };
+        disk.commit(&[Change::Remove(gone), quarantine]).unwrap();
+        assert!(disk.size_bytes() > 0);
+    }
+    let (mut disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(contents.records, [kept]);
+    assert_eq!(contents.quarantined.len(), 1);
+    assert!(contents.damaged.is_empty() && contents.replaced.is_none());
+    disk.commit(&[Change::Readmit("eth2".parse().unwrap())])
+        .unwrap();
+    drop(disk);
+    let (_disk, contents) = Disk::open(dir.path()).unwrap();
+    assert!(contents.quarantined.is_empty());
+}
+
+#[test]
+fn a_device_is_in_one_record_even_when_nobody_looked_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _) = Disk::open(dir.path()).unwrap();
+    disk.commit(&[put(record("c-1", &["eth1"]))]).unwrap();
+    let both = [put(record("c-3", &["eth3"])), put(record("c-2", &["eth1"]))];
+    let error = disk.commit(&both).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "device eth1 is in the record of claim UID c-1 already"
+    );
+    drop(disk);
+    let (_disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(uids(&contents), ["c-1"], "all changes are made or none");
+}
+
+#[test]
+fn a_second_opener_is_refused_with_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_disk, _) = Disk::open(dir.path()).unwrap();
+    let error = Disk::open(dir.path()).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    let text = error.to_string();
+    assert!(
+        text.ends_with("is in use by another process: only one dra-plugin may run on a node"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_newer_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut disk, _) = Disk::open(dir.path()).unwrap();
+        disk.commit(&[put(record("c-1", &["eth1"]))]).unwrap();
+        disk.db.insert(SCHEMA_KEY, &7u32.to_be_bytes()).unwrap();
+        disk.sync().unwrap();
+    }
+    let error = Disk::open(dir.path()).unwrap_err();
+    assert_eq!(error.exit_code(), 5);
+    assert!(
+        error
+            .to_string()
+            .contains("has schema 7, this build knows up to 1")
+    );
+    let db = sled::open(dir.path().join(FOLDER)).unwrap();
+    assert_eq!(db.open_tree("claims").unwrap().len(), 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Disk::open(&file.join("state")).unwrap_err();
+    assert_eq!(error.exit_code(), 6);
+    assert!(
+        error.to_string().contains("file/state (--state-dir)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_damaged_record_is_set_aside_and_the_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut disk, _) = Disk::open(dir.path()).unwrap();
+        let records = ["c-1", "c-2", "c-3"].map(|uid| put(record(uid, &[])));
+        disk.commit(&records).unwrap();
+        let mut bytes = disk.claims.get("c-2").unwrap().unwrap().to_vec();
+        bytes[20] ^= 1;
+        disk.claims.insert("c-2", bytes).unwrap();
+        let other = disk.claims.get("c-1").unwrap().unwrap();
+        disk.claims.insert("not-its-key", other).unwrap();
+        disk.devices.insert("eth9", "c-2").unwrap();
+        disk.sync().unwrap();
+    }
+    for found in [2, 0] {
+        let (disk, contents) = Disk::open(dir.path()).unwrap();
+        assert_eq!(uids(&contents), ["c-1", "c-3"]);
+        assert_eq!(contents.damaged.len(), found, "said once");
+        assert!(
+            disk.devices.is_empty(),
+            "the index follows from the records"
+        );
+        let kept = disk.db.open_tree("damaged").unwrap();
+        assert_eq!(kept.len(), 2, "kept for inspection");
+    }
+}
+
+#[test]
+fn a_database_of_garbage_is_moved_aside_and_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut disk, _) = Disk::open(dir.path()).unwrap();
+        for n in 0..50 {
+            disk.commit(&[put(record(&format!("c-{n}"), &[]))]).unwrap();
+        }
+    }
+    for garbage in [&[0xff; 512][..], &[0x00; 512][..]] {
+        let mut conf = fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(dir.path().join(FOLDER).join("conf"))
+            .unwrap();
+        conf.write_all(garbage).unwrap();
+        drop(conf);
+        let (mut disk, contents) = Disk::open(dir.path()).unwrap();
+        assert!(contents.records.is_empty());
+        assert!(contents.replaced.unwrap().exists(), "kept for inspection");
+        disk.commit(&[put(record("c-1", &[]))]).unwrap();
+    }
+}
+
+#[test]
+fn bits_that_change_in_the_log_crash_nothing_and_invent_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    {
+        let (mut disk, _) = Disk::open(&whole).unwrap();
+        for n in 0..20 {
+            disk.commit(&[put(record(&format!("c-{n}"), &[]))]).unwrap();
+        }
+    }
+    let length = fs::metadata(whole.join(FOLDER).join("db")).unwrap().len();
+    for try_number in 0..12_u64 {
+        let state = dir.path().join(format!("try-{try_number}"));
+        copy(&whole, &state);
+        let mut log = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(state.join(FOLDER).join("db"))
+            .unwrap();
+        let at = (try_number * 7919 * 13) % length.min(20_000);
+        let mut byte = [0];
+        log.seek(SeekFrom::Start(at)).unwrap();
+        log.read_exact(&mut byte).unwrap();
+        log.seek(SeekFrom::Start(at)).unwrap();
+        log.write_all(&[byte[0] ^ 0x10]).unwrap();
+        drop(log);
+        let (mut disk, contents) = Disk::open(&state).unwrap();
+        for found in &contents.records {
+            assert_eq!(*found, record(found.claim.uid.as_str(), &[]), "byte {at}");
+        }
+        disk.commit(&[put(record("after", &[]))]).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Where a child process finds its database; unset in an ordinary run.
+const CHILD: &str = "STORE_KILL_TEST_DIR";
+/// How many commits must be acknowledged before the child is killed.
+const ACKNOWLEDGED: usize = 40;
+
+/// Runs only in the child: writes for ever, and says so after each commit.
+#[test]
+fn child_that_writes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let (mut disk, contents) = Disk::open(Path::new(&dir)).unwrap();
+    let first = contents.records.len();
+    for n in first.. {
+        let uid = format!("c-{n:06}");
+        disk.commit(&[put(record(&uid, &[&format!("eth{n}")]))])
+            .unwrap();
+        // Past the test harness, which would keep it until the end.
+        let mut out = io::stderr();
+        writeln!(out, "kept {uid}").unwrap();
+    }
+}
+
+#[test]
+fn whatever_was_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for _ in 0..3 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("store::disk::tests::child_that_writes_until_it_is_killed")
+            .env(CHILD, dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = |line: io::Result<String>| {
+            let line = line.unwrap();
+            line.strip_prefix("kept ").map(str::to_owned)
+        };
+        acknowledged.extend(lines.by_ref().filter_map(kept).take(ACKNOWLEDGED));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it still said before it died.
+        acknowledged.extend(lines.filter_map(kept));
+        let (_disk, contents) = Disk::open(dir.path()).unwrap();
+        assert!(contents.damaged.is_empty() && contents.replaced.is_none());
+        let found = uids(&contents);
+        assert!(acknowledged.len() >= ACKNOWLEDGED);
+        for uid in &acknowledged {
+            assert!(
+                found.contains(&uid.as_str()),
+                "{uid} was acknowledged and is lost"
+            );
+        }
+    }
+}

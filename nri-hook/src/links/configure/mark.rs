@@ -1,4 +1,7 @@
-//! The alias that says whose the link is.
+//! The alias that says whose the link is, and its name.
+//!
+//! Both in one request: the kernel takes the name first, and refuses it for any other link than the one that has it. So
+//! the request is also the proof that the index, which a move may change, is that of our link.
 
 use network_driver_netlink::{LinkChange, Socket};
 
@@ -11,6 +14,7 @@ pub(super) struct SetMark;
 impl Configurator for SetMark {
     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> {
         let change = LinkChange {
+            name: Some(interface.name.clone()),
             alias: Some(alias(interface)),
             ..LinkChange::default()
         };
@@ -20,7 +24,13 @@ impl Configurator for SetMark {
     }
 
     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String> {
-        (seen.link.alias != alias(interface)).then(|| "does not carry the driver's mark".to_owned())
+        if seen.link.name != *interface.name {
+            Some(format!("is called {}", seen.link.name))
+        } else if seen.link.alias != alias(interface) {
+            Some("does not carry the driver's mark".to_owned())
+        } else {
+            None
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use network_driver_common::model::{InterfaceConfig, Protected};
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkKind, NewLink, Socket};
 
-use super::node::{Node, address, config, full_config, in_time, link_in, route};
+use super::node::{DRIVER, Node, address, config, full_config, in_time, link_in, route};
+use crate::links::attach::Departure;
 use crate::links::configure::{self, Configurator, ConfigureError, Interface, Seen};
 
 #[test]
@@ -260,7 +261,7 @@ fn netns_with_the_deadline_passed_nothing_is_touched() {
     let attached = node
         .links
         .attach(&[record], pod.netns(), &Protected::default(), now);
-    assert_eq!(attached.unwrap_err().reason(), "InterfaceAttachFailed");
+    assert_eq!(attached.unwrap_err().reason(), "AttachDeadlineExceeded");
     node.assert_same(&before);
 }
 
@@ -294,6 +295,7 @@ fn netns_when_time_runs_out_on_the_way_everything_is_undone() {
         .links
         .attach(&[record], pod.netns(), &Protected::default(), deadline);
     let error = attached.unwrap_err();
+    assert_eq!(error.reason(), "AttachDeadlineExceeded");
     assert_eq!(error.message(), "no time left to configure interface net1");
     assert_eq!(error.quarantined, []);
     node.assert_same(&before);
@@ -363,4 +365,99 @@ fn netns_marked_links_are_found_after_a_restart() {
         assert_eq!(link.device, attachment.device.name);
     }
     assert_eq!(node.links.find_attached(node.far.netns()).unwrap(), []);
+}
+
+#[test]
+fn netns_a_name_taken_in_the_last_moment_is_told_and_undone() {
+    let node = Node::new(&[b"eth1", b"eth2"]);
+    node.add_address(b"eth2", &address("10.1.0.1/24"));
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let records = [node.prepared(
+        "uid-1",
+        &[
+            (b"eth1", full_config("net1")),
+            (b"eth2", config("net2", None, &[], &[])),
+        ],
+    )];
+    let driver = DRIVER.parse().unwrap();
+    let protected = Protected::default();
+    let (home, pod_netns) = (node.home.netns(), pod.netns());
+    let mut departure =
+        Departure::prepare(&driver, home, pod_netns, &protected, in_time(30)).unwrap();
+    let trips = departure.plan(&records).unwrap();
+    let refreshed = departure.refreshed(&records[0], &trips);
+    node.links.state.write(&refreshed).unwrap();
+    let taker = NewLink::new("net2".parse().unwrap(), LinkKind::Bridge);
+    pod.socket().unwrap().create_link(&taker).unwrap();
+
+    let failure = departure
+        .run(&trips, pod_netns, &configure::all())
+        .unwrap_err();
+    let start = "move device eth2 (interface eth2) into the pod as net2";
+    assert!(failure.to_string().starts_with(start), "{failure}");
+    // The kernel has moved it all the same, and nothing says yet whose it is.
+    assert!(link_in(&pod, b"eth2").is_some());
+    assert_eq!(node.links.undo(&records, pod_netns), []);
+    assert_eq!(pod.link_names().unwrap(), ["net2".parse().unwrap()]);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_a_link_whose_index_is_taken_in_the_pod_is_told_from_its_holder() {
+    let node = Node::new(&[b"eth1", b"eth2"]);
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let last = node.link(b"eth2").index;
+    for number in 0..last {
+        let name = format!("pod{number}");
+        pod.veth(&name, &node.far, &format!("far-{name}")).unwrap();
+    }
+    let index = node.link(b"eth1").index;
+    assert!(pod.socket().unwrap().link(index).unwrap().is_some());
+    let pod_before = pod.state().unwrap();
+    let record = node.prepared(
+        "uid-1",
+        &[
+            (b"eth1", full_config("net1")),
+            (b"eth2", config("net2", None, &["10.8.0.1/24"], &[])),
+        ],
+    );
+    let attached = node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let names: Vec<_> = attached[0]
+        .interfaces
+        .iter()
+        .map(|interface| (interface.name.to_string(), interface.home_name.to_string()))
+        .collect();
+    let pair = |name: &str, home: &str| (name.to_owned(), home.to_owned());
+    assert_eq!(names, [pair("net1", "eth1"), pair("net2", "eth2")]);
+    assert_ne!(pod.link("net1").unwrap().index, index);
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    assert_eq!(pod.state().unwrap(), pod_before);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_an_index_that_is_another_links_is_found_out_before_that_is_touched() {
+    let node = Node::new(&[b"eth1"]);
+    let pod = Namespace::new().unwrap();
+    pod.veth("net1", &node.far, "far1").unwrap();
+    pod.veth("eth0", &node.far, "far2").unwrap();
+    let record = node.record("uid-1", &[(b"eth1", full_config("net1"))]);
+    let pod_before = pod.state().unwrap();
+    let driver = DRIVER.parse().unwrap();
+    let name = "net1".parse().unwrap();
+    let home_name = "eth1".parse().unwrap();
+    let interface = Interface {
+        driver: &driver,
+        claim: &record.claim.uid,
+        attachment: &record.attachments[0],
+        home_name: &home_name,
+        name: &name,
+        link: pod.link("eth0").unwrap(),
+    };
+    let mark = configure::all().remove(0);
+    let marked = mark.apply(&mut pod.socket().unwrap(), &interface);
+    assert!(marked.is_err());
+    assert_eq!(pod.state().unwrap(), pod_before);
 }

@@ -1,0 +1,7 @@
+//! What the daemon does, seen from outside: over the kubelet's sockets, the bus and the API server's requests.
+
+mod kubelet;
+mod pods;
+mod prepare;
+mod session;
+mod unprepare;

@@ -1,0 +1,224 @@
+use network_driver_proto::bus::report::Event;
+use network_driver_proto::bus::{
+    AttachFailed, Attached, AttachedInterface, Detached, PodRef, QuarantinedDevice, Report,
+};
+use serde_json::json;
+
+use crate::testing::{FakeHook, Node, until};
+
+fn report(id: u64, sandbox: &str, event: Event) -> Report {
+    Report {
+        id,
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        claim_uid: "c-1".into(),
+        pod: Some(PodRef {
+            namespace: "default".into(),
+            name: "pod".into(),
+            uid: "p-c-1".into(),
+        }),
+        sandbox_id: sandbox.into(),
+        unix_nanos: 1,
+        event: Some(event),
+    }
+}
+
+fn attached() -> Event {
+    Event::Attached(Attached {
+        interfaces: vec![AttachedInterface {
+            device: "eth1".into(),
+            name: b"net1".to_vec(),
+            hardware_address: vec![2, 0, 0, 0, 0, 1],
+            addresses: vec!["10.0.0.1/24".into()],
+            mtu: 1400,
+            home_name: b"eth1".to_vec(),
+        }],
+        duration_micros: 1,
+    })
+}
+
+async fn prepared() -> (Node, FakeHook) {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    (node, hook)
+}
+
+fn sandbox(node: &Node) -> Option<String> {
+    let records = node.driver.book.records();
+    records[0].sandbox.as_ref().map(ToString::to_string)
+}
+
+async fn acknowledged(hook: &FakeHook, id: u64) {
+    until("the report is acknowledged", || {
+        hook.state().acks.contains(&id)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attach_is_kept_then_acknowledged_and_shown_in_the_claims_status() {
+    let (node, hook) = prepared().await;
+    hook.report(report(7, "s1", attached()));
+    acknowledged(&hook, 7).await;
+    assert_eq!(sandbox(&node).as_deref(), Some("s1"));
+    until("the status is written", || {
+        !node.api.state().patches.is_empty()
+    })
+    .await;
+    let (query, patch) = node.api.state().patches[0].clone();
+    assert!(
+        query.contains("fieldManager=network.example.com") && query.contains("force=true"),
+        "{query}"
+    );
+    assert_eq!(patch["metadata"]["uid"], "c-1");
+    let devices = patch["status"]["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0]["networkData"]["ips"], json!(["10.0.0.1/24"]));
+    assert_eq!(
+        devices[0]["data"]["traceID"],
+        "0af7651916cd43dd8448eb211c80319c"
+    );
+    let event = ("Pod".to_owned(), "InterfaceAttached".to_owned());
+    until("the event is written", || {
+        node.api.state().events.contains(&event)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_status_that_is_forbidden_stops_nothing_and_is_written_once_it_is_allowed() {
+    let (node, hook) = prepared().await;
+    let message = "cannot associated-node:patch resourceclaims/driver";
+    node.api.state().refuse_patch = Some((403, message.into()));
+    let reads = node.api.state().reads;
+    hook.report(report(1, "s1", attached()));
+    acknowledged(&hook, 1).await;
+    until("the write was tried", || node.api.state().reads > reads).await;
+    node.api.state().refuse_patch = None;
+    until("the status is written", || {
+        !node.api.state().patches.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_deallocated_claim_is_dropped() {
+    let (node, hook) = prepared().await;
+    let reads = node.api.state().reads;
+    let claim = json!({"metadata": {"name": "c-1", "uid": "c-1"}, "status": {}});
+    node.api.state().claims.insert("c-1".into(), claim);
+    hook.report(report(1, "s1", attached()));
+    acknowledged(&hook, 1).await;
+    until("the claim was read", || node.api.state().reads > reads).await;
+    node.api.allocate("c-2", &["eth2"], None);
+    node.prepare_one("c-2").await.unwrap();
+    assert!(node.api.state().patches.is_empty());
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_kept_is_not_acknowledged() {
+    let (node, hook) = prepared().await;
+    node.store
+        .refuse
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    hook.report(report(1, "s1", attached()));
+    let unknown = Report {
+        claim_uid: "unknown".into(),
+        ..report(2, "s1", attached())
+    };
+    hook.report(unknown);
+    acknowledged(&hook, 2).await;
+    assert!(!hook.state().acks.contains(&1));
+    assert_eq!(sandbox(&node), None);
+    node.store
+        .refuse
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    hook.report(report(1, "s1", attached()));
+    acknowledged(&hook, 1).await;
+}
+
+#[tokio::test]
+async fn a_late_detach_of_an_earlier_sandbox_hides_nothing() {
+    let (node, hook) = prepared().await;
+    hook.report(report(1, "s1", attached()));
+    hook.report(report(2, "s2", attached()));
+    hook.report(report(3, "s1", Event::Detached(Detached::default())));
+    acknowledged(&hook, 3).await;
+    assert_eq!(sandbox(&node).as_deref(), Some("s2"));
+    hook.report(report(4, "s2", Event::Detached(Detached::default())));
+    acknowledged(&hook, 4).await;
+    assert_eq!(sandbox(&node), None);
+}
+
+#[tokio::test]
+async fn after_a_detach_without_an_unprepare_the_claims_next_pod_is_found() {
+    let (node, hook) = prepared().await;
+    hook.report(report(1, "s1", attached()));
+    acknowledged(&hook, 1).await;
+    let pod = json!([{"resource": "pods", "name": "next", "uid": "p-next"}]);
+    node.api.state().claims.get_mut("c-1").unwrap()["status"]["reservedFor"] = pod;
+    hook.report(report(2, "s1", Event::Detached(Detached::default())));
+    let found = || {
+        hook.state()
+            .commits
+            .last()
+            .is_some_and(|r| r.pod_uids == ["p-next"])
+    };
+    until("the hook knows the next pod", found).await;
+    let record = node.driver.book.records()[0].clone();
+    assert_eq!(record.pods.first().unwrap().as_str(), "p-next");
+}
+
+#[tokio::test]
+async fn a_failed_attach_is_told_to_the_pod_and_its_pods_are_read_again() {
+    let (node, hook) = prepared().await;
+    let pods = json!([
+        {"resource": "pods", "uid": "p-c-1"}, {"resource": "pods", "uid": "p-late"},
+    ]);
+    node.api.state().claims.get_mut("c-1").unwrap()["status"]["reservedFor"] = pods;
+    let failed = Event::Failed(AttachFailed {
+        reason: "InterfaceNameConflict".into(),
+        message: "net1 exists in the pod".into(),
+    });
+    hook.report(report(1, "s1", failed));
+    acknowledged(&hook, 1).await;
+    let event = ("Pod".to_owned(), "InterfaceNameConflict".to_owned());
+    until("the event is written", || {
+        node.api.state().events.contains(&event)
+    })
+    .await;
+    until("the status is written", || {
+        !node.api.state().patches.is_empty()
+    })
+    .await;
+    let patch = node.api.state().patches[0].1.clone();
+    let ready = &patch["status"]["devices"][0]["conditions"][0];
+    assert_eq!(
+        (&ready["type"], &ready["status"]),
+        (&json!("Ready"), &json!("False"))
+    );
+    let found = || {
+        hook.state()
+            .commits
+            .last()
+            .is_some_and(|r| r.pod_uids.len() == 2)
+    };
+    until("the hook knows the late pod", found).await;
+}
+
+#[tokio::test]
+async fn a_detach_that_leaves_a_device_broken_quarantines_it() {
+    let (node, hook) = prepared().await;
+    let quarantined = vec![QuarantinedDevice {
+        device: "eth1".into(),
+        reason: "gone".into(),
+    }];
+    hook.report(report(1, "s1", Event::Detached(Detached { quarantined })));
+    acknowledged(&hook, 1).await;
+    assert_eq!(node.driver.book.quarantined().len(), 1);
+    // A later change of the record does not lift it.
+    hook.report(report(2, "s1", attached()));
+    acknowledged(&hook, 2).await;
+    assert_eq!(node.driver.book.quarantined().len(), 1);
+}

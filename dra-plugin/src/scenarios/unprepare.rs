@@ -1,0 +1,138 @@
+use network_driver_proto::bus::{QuarantinedDevice, Released};
+
+use crate::testing::{Node, until};
+
+#[tokio::test]
+async fn a_claim_that_was_never_prepared_is_unprepared_at_once() {
+    let node = Node::start().await;
+    node.unprepare("c-1").await.unwrap();
+    node.unprepare("no/uid").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_record_goes_once_the_hook_has_released_every_device() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    // The claim may be gone by then.
+    node.api.state().claims.clear();
+    hook.state().hold.insert("release");
+    let (done, ()) = tokio::join!(node.unprepare("c-1"), async {
+        until("the release is asked for", || !hook.state().held.is_empty()).await;
+        assert_eq!(node.driver.book.records().len(), 1);
+        hook.let_go();
+    });
+    done.unwrap();
+    assert!(node.driver.book.records().is_empty());
+    node.unprepare("c-1").await.unwrap();
+    let orders = hook.state().orders.clone();
+    assert_eq!(orders, ["check c-1", "commit c-1", "release c-1"]);
+}
+
+#[tokio::test]
+async fn without_a_session_the_record_stays_and_the_kubelet_has_to_come_again() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    drop(hook);
+    until("the session is gone", || node.driver.hook.ready().is_err()).await;
+    let error = node.unprepare("c-1").await.unwrap_err();
+    assert!(error.contains("no session with dra-plugin"), "{error}");
+    assert_eq!(node.driver.book.records().len(), 1);
+    // The runtime need not be connected for links to come home.
+    let hook = node.hook().await;
+    hook.ready(false, "the runtime restarts");
+    until("the hook is not ready", || {
+        node.driver.hook.ready().is_err()
+    })
+    .await;
+    node.unprepare("c-1").await.unwrap();
+    assert!(node.driver.book.records().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_a_release_runs_fails_it_at_once() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    hook.state().hold.insert("release");
+    let (done, ()) = tokio::join!(node.unprepare("c-1"), async move {
+        until("the release is asked for", || !hook.state().held.is_empty()).await;
+        drop(hook);
+    });
+    let error = done.unwrap_err();
+    assert_eq!(
+        error,
+        "the connection to the hook on node node-1 was lost; will retry"
+    );
+}
+
+#[tokio::test]
+async fn devices_that_cannot_come_home_are_quarantined_until_they_are_sound_again() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    hook.state().released = Released {
+        quarantined: vec![QuarantinedDevice {
+            device: "eth1".into(),
+            reason: "its name is taken".into(),
+        }],
+    };
+    node.unprepare("c-1").await.unwrap();
+    let eth1 = "eth1".parse().unwrap();
+    let reason = node.driver.book.quarantined().get(&eth1).cloned();
+    assert_eq!(reason.as_deref(), Some("its name is taken"));
+    let event = ("Node".to_owned(), "DeviceQuarantined".to_owned());
+    until("the event is written", || {
+        node.api.state().events.contains(&event)
+    })
+    .await;
+    node.api.allocate("c-2", &["eth1"], None);
+    node.prepare_one("c-2").await.unwrap();
+    assert!(node.driver.book.quarantined().is_empty());
+}
+
+#[tokio::test]
+async fn a_prepare_that_still_runs_is_given_up_and_a_later_one_is_ordinary() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    hook.state().hold.insert("check");
+    let (prepared, unprepared) = tokio::join!(node.prepare_one("c-1"), async {
+        until("the claim is checked", || !hook.state().held.is_empty()).await;
+        node.unprepare("c-1").await
+    });
+    assert_eq!(
+        prepared.unwrap_err(),
+        "preparing was given up because the claim is being unprepared"
+    );
+    unprepared.unwrap();
+    assert!(node.driver.book.records().is_empty());
+    until("the check is taken back", || {
+        hook.state().orders.contains(&"abandon c-1".to_owned())
+    })
+    .await;
+    hook.let_go();
+    node.prepare_one("c-1").await.unwrap();
+    assert_eq!(node.driver.book.records().len(), 1);
+}
+
+#[tokio::test]
+async fn a_prepare_given_up_while_its_record_is_committed_leaves_no_record() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    hook.state().hold.insert("commit");
+    let (prepared, unprepared) = tokio::join!(node.prepare_one("c-1"), async {
+        until("the record is committed", || !hook.state().held.is_empty()).await;
+        node.unprepare("c-1").await
+    });
+    assert!(prepared.is_err());
+    unprepared.unwrap();
+    assert!(node.driver.book.records().is_empty());
+    assert!(hook.state().orders.contains(&"release c-1".to_owned()));
+}

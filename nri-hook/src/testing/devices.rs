@@ -1,0 +1,154 @@
+//! A kernel for tests of the hook's rules.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex};
+use std::time::Instant;
+
+use network_driver_common::model::{
+    ClaimUid, HardwareAddress, IfName, Protected, Record, Snapshot,
+};
+use network_driver_netlink::{Netns, NetnsId, RequestError};
+
+use super::interface;
+use crate::devices::Devices;
+use crate::links::{
+    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink,
+    Quarantined, Refusal,
+};
+
+/// Devices that are only a list. Their home is no real namespace.
+#[derive(Debug, Default)]
+pub(crate) struct FakeDevices {
+    pub(crate) home: Option<NetnsId>,
+    pub(crate) cdi: PathBuf,
+    pub(crate) state: Mutex<FakeState>,
+    pub(crate) opened: Condvar,
+}
+
+/// How checks and attaches end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    #[default]
+    Works,
+    Fails,
+    PanicsOnce,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeState {
+    pub(crate) log: Vec<String>,
+    pub(crate) outcome: Outcome,
+    /// Attaches wait until it is false.
+    pub(crate) closed: bool,
+    pub(crate) away: BTreeSet<ClaimUid>,
+    pub(crate) marked: Vec<MarkedLink>,
+    /// Links in pods cannot be read.
+    pub(crate) unreadable: bool,
+}
+
+impl FakeDevices {
+    /// What was done since the last look.
+    pub(crate) fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().log)
+    }
+
+    /// Changes how it behaves.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut FakeState)) {
+        change(&mut self.state.lock().unwrap());
+        self.opened.notify_all();
+    }
+}
+
+impl Devices for FakeDevices {
+    fn home_id(&self) -> NetnsId {
+        self.home.unwrap_or(NetnsId {
+            device: 0,
+            inode: 0,
+        })
+    }
+
+    fn check(&self, record: &Record, _: &Protected) -> Result<Vec<Snapshot>, Refusal> {
+        if self.state.lock().unwrap().outcome == Outcome::Fails {
+            return Err(Refusal::retry("DeviceNotFound", "no such link".into()));
+        }
+        let snapshot = |name: &IfName| Snapshot {
+            name: name.clone(),
+            mtu: 1500,
+            hardware_address: HardwareAddress::default(),
+            up: true,
+            alias: Vec::new(),
+            altnames: Vec::new(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        };
+        Ok(record
+            .attachments
+            .iter()
+            .map(|a| snapshot(&a.device.interface))
+            .collect())
+    }
+
+    fn attach(
+        &self,
+        records: &[Record],
+        _: &Netns,
+        _: &Protected,
+        _: Instant,
+    ) -> Result<Vec<AttachedClaim>, AttachError> {
+        let mut state = self.state.lock().unwrap();
+        let uids: Vec<_> = records
+            .iter()
+            .map(|record| record.claim.uid.to_string())
+            .collect();
+        state.log.push(format!("attach {}", uids.join("+")));
+        while state.closed {
+            state = self.opened.wait(state).unwrap();
+        }
+        if state.outcome == Outcome::PanicsOnce {
+            state.outcome = Outcome::Works;
+            panic!("on purpose");
+        }
+        if state.outcome == Outcome::Fails {
+            return Err(AttachError::new(AttachFailure::HomeNamespace, Vec::new()));
+        }
+        Ok(records
+            .iter()
+            .map(|record| AttachedClaim {
+                claim: record.claim.uid.clone(),
+                interfaces: vec![interface("net1")],
+            })
+            .collect())
+    }
+
+    fn detach(&self, record: &Record, netns: Option<&Netns>) -> Detached {
+        let uid = &record.claim.uid;
+        let file = self
+            .cdi
+            .join(format!("network-example-com-claim-{uid}.json"));
+        assert!(
+            !file.exists(),
+            "the id of {uid} is defined while it is detached"
+        );
+        let mut state = self.state.lock().unwrap();
+        let from = if netns.is_some() { "pod" } else { "anywhere" };
+        state.log.push(format!("detach {uid} from {from}"));
+        let quarantined = state.away.contains(uid).then(|| Quarantined {
+            device: "eth2".parse().unwrap(),
+            reason: "device eth2 is stuck".into(),
+            away: true,
+        });
+        Detached {
+            quarantined: quarantined.into_iter().collect(),
+        }
+    }
+
+    fn find_attached(&self, _: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError> {
+        let state = self.state.lock().unwrap();
+        if state.unreadable {
+            let source = RequestError::TimedOut { request: "dump" };
+            return Err(FindAttachedError::Read(source));
+        }
+        Ok(state.marked.clone())
+    }
+}
