@@ -62,8 +62,8 @@ struct State {
 /// Why a session with discovery ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("call discovery")]
-    Call(#[source] tonic::Status),
+    #[error("discovery cannot be reached: {0}")]
+    Call(String),
     #[error("discovery closed the session")]
     Closed,
     #[error("discovery said no hello within {} s", HELLO.as_secs())]
@@ -217,11 +217,11 @@ async fn session(
     let response = tokio::time::timeout(HELLO, call)
         .await
         .map_err(|_| SessionError::NoHello)?;
-    let mut heard = response.map_err(SessionError::Call)?.into_inner();
+    let mut heard = response.map_err(call_error)?.into_inner();
     loop {
         tokio::select! {
             response = heard.message() => {
-                let response = response.map_err(SessionError::Call)?;
+                let response = response.map_err(call_error)?;
                 match response.ok_or(SessionError::Closed)?.message {
                     Some(Heard::Hello(hello)) => {
                         debug!(peer.version = hello.version, "session with discovery begun");
@@ -247,6 +247,11 @@ async fn session(
             }
         }
     }
+}
+
+/// A status prints as a struct: the message is all that a person wants of it.
+fn call_error(status: tonic::Status) -> SessionError {
+    SessionError::Call(status.message().to_owned())
 }
 
 /// The slice entries that must stay as they are, in a stable order.

@@ -172,14 +172,19 @@ fn spawn_servers(
     let dump = move || dump(&state);
     let component = Component::DraPlugin;
     let admin = admin::service(component, health.clone(), log_filter, dump);
-    let claims = Server::service(Arc::clone(driver), stop());
+    // The hook is needed until the kubelet's last call has been answered.
+    let answered = CancellationToken::new();
+    let claims = Server::service(Arc::clone(driver), answered.clone());
     let routes = Routes::new(admin).add_service(claims);
     let listener = bus::listen(args.bus.dir(), component)?;
-    let bus = bus::serve(listener, routes, stop());
+    let bus = bus::serve(listener, routes, answered.clone());
     let kubelet = kubelet::serve(Arc::clone(driver), sockets, health.part("kubelet"), stop());
     let (registry, stop, http) = (Arc::new(registry), stop(), args.http.clone());
     tasks.spawn("bus", bus);
-    tasks.spawn("kubelet", kubelet);
+    tasks.spawn("kubelet", async move {
+        let _answered = answered.drop_guard();
+        kubelet.await
+    });
     tasks.spawn("http", async move {
         http::serve(component, &http, registry, health, stop).await
     });

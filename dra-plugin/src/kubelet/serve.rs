@@ -20,7 +20,7 @@ use super::watch::{FileId, Watch};
 use crate::claim::sentence;
 
 /// Time that running calls get to end when the socket goes.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(6);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -76,9 +76,7 @@ pub(super) async fn serve_socket(
         ));
         bound();
         tokio::select! {
-            gone = watch.gone() => if let Err(error) = gone {
-                warn!(path = %path.display(), err = %error, "socket cannot be watched");
-            },
+            () = watch.gone() => {}
             ended = next_failure(&mut servers) => return Err(ended),
             () = shutdown.cancelled() => {
                 remove(path, watch.id());

@@ -5,20 +5,25 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tracing::warn;
 
 /// Which file it is, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,
-    /// An inode's number may be used again at once; the time of its making is not.
-    changed: (i64, i64),
+    /// An inode's number may be used again at once. Not all file systems know this.
+    made: Option<SystemTime>,
 }
+
+/// How often a file is looked at that cannot be watched.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl FileId {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
@@ -26,7 +31,7 @@ impl FileId {
         Ok(Self {
             device: meta.dev(),
             inode: meta.ino(),
-            changed: (meta.ctime(), meta.ctime_nsec()),
+            made: meta.created().ok(),
         })
     }
 }
@@ -34,7 +39,7 @@ impl FileId {
 /// Watches the directory of a file, and the directory above that.
 #[derive(Debug)]
 pub(super) struct Watch {
-    events: AsyncFd<Events>,
+    events: Option<AsyncFd<Events>>,
     path: PathBuf,
     id: FileId,
 }
@@ -50,25 +55,13 @@ impl AsRawFd for Events {
 }
 
 impl Watch {
-    /// Watches a file that exists.
+    /// Watches a file that exists. Where the node has no inotify instance left, the file is looked at now and then.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let flags = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF;
-        for directory in path.ancestors().skip(1).take(2) {
-            inotify.add_watch(directory, flags)?;
-        }
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; ours owns its descriptor and never changes it, as both ask"
-        )]
-        let events = AsyncFd::with_interest(Events(inotify), Interest::READABLE)?;
+        let events = events(path).map_err(|error| {
+            warn!(path = %path.display(), err = %error, "socket cannot be watched, it is looked at every 5 s");
+        });
         Ok(Self {
-            events,
+            events: events.ok(),
             path: path.to_owned(),
             id: FileId::of(path)?,
         })
@@ -80,29 +73,58 @@ impl Watch {
     }
 
     /// Returns when the path no longer leads to the file.
-    pub(super) async fn gone(&self) -> io::Result<()> {
+    pub(super) async fn gone(&self) {
         while FileId::of(&self.path).is_ok_and(|id| id == self.id) {
-            let mut ready = self.events.readable().await?;
-            match self.events.get_ref().0.read_events() {
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                Err(errno) => return Err(errno.into()),
+            let event = match &self.events {
+                Some(events) => next(events).await,
+                None => Err(Errno::ENOSYS.into()),
+            };
+            if event.is_err() {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
-        Ok(())
+    }
+}
+
+fn events(path: &Path) -> io::Result<AsyncFd<Events>> {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let flags = AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF;
+    for directory in path.ancestors().skip(1).take(2) {
+        inotify.add_watch(directory, flags)?;
+    }
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; ours owns its descriptor and never changes it, as both ask"
+    )]
+    AsyncFd::with_interest(Events(inotify), Interest::READABLE)
+}
+
+/// Waits until something has happened in the watched directories.
+async fn next(events: &AsyncFd<Events>) -> io::Result<()> {
+    loop {
+        let mut ready = events.readable().await?;
+        match events.get_ref().0.read_events() {
+            Ok(_) => return Ok(()),
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
 
     async fn noticed(watch: &Watch) -> bool {
         let gone = tokio::time::timeout(Duration::from_secs(5), watch.gone());
-        gone.await.is_ok_and(|gone| gone.is_ok())
+        gone.await.is_ok()
     }
 
     #[tokio::test]

@@ -91,6 +91,11 @@ impl<D: Devices> Hook<D> {
                 continue;
             }
             let record = self.records.committed(claim);
+            if record.as_ref().is_some_and(|record| !may_hold(pod, record)) {
+                warn!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox,
+                    "a link carries the mark of a claim that is not this pod's: ignored");
+                continue;
+            }
             let devices = record
                 .as_ref()
                 .map_or(links.len(), |record| record.attachments.len());
@@ -177,6 +182,12 @@ impl<D: Devices> Hook<D> {
             }
         }
     }
+}
+
+/// Whether the claim can be in this sandbox. A pod with `CAP_NET_ADMIN` may write any mark, so a mark is believed only
+/// where the record says the same: the pod is one of the claim's, or was when its sandbox was reported.
+fn may_hold(pod: &Pod, record: &Record) -> bool {
+    record.pods.contains(&pod.owner.uid) || record.sandbox.as_ref() == Some(&pod.sandbox)
 }
 
 /// Opens the namespace of a sandbox and reads the marks in it. Runtimes list stopped sandboxes too.

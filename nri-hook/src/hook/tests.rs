@@ -511,6 +511,21 @@ async fn after_a_restart_what_is_whole_is_adopted_and_untouched() {
 }
 
 #[tokio::test]
+async fn a_forged_mark_gives_a_pod_nothing() {
+    let node = Node::new();
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.hook
+        .devices
+        .set(|state| state.marked = vec![marked("c")]);
+    node.hook
+        .synchronize(vec![node.pod("s1", "stranger")])
+        .await;
+    assert!(node.create("s1", "c").await.is_err());
+    assert!(node.hook.sandboxes.held().is_empty());
+    assert!(node.log().is_empty(), "nothing is moved");
+}
+
+#[tokio::test]
 async fn after_a_restart_what_is_half_done_is_made_anew() {
     let node = Node::new();
     node.hook.take_records(vec![record("c", &["p"])]);

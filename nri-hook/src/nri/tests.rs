@@ -533,7 +533,9 @@ proptest! {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_go_runtimes_of_several_versions_are_served() {
     let Ok(programs) = std::env::var("NETWORK_DRIVER_NRI_REFERENCE") else {
-        eprintln!("not run: NETWORK_DRIVER_NRI_REFERENCE is not set");
+        eprintln!(
+            "SKIPPED: Go runtimes: NETWORK_DRIVER_NRI_REFERENCE is not set (tests/nri-reference/README.md)"
+        );
         return;
     };
     for program in programs.split(':').map(str::to_owned) {

@@ -25,8 +25,8 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Annotation-free memory of who owns an entry of `status.devices`: kept in `metadata.managedFields` in a short form,
-/// one entry a manager, with the keys it applied.
+/// Where `metadata.managedFields` keeps which entries of `status.devices` a manager applied: their keys, in a short
+/// form of our own.
 const OWNED: &str = "x-owned-devices";
 
 /// Applies the `status.devices` of `applied` for a manager: its entries are added or replaced, those it applied

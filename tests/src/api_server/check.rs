@@ -95,8 +95,7 @@ pub(super) fn slice(slice: &Value, nested: bool) -> Checked {
         ensure(names.insert(name), || {
             format!("spec.devices[{index}].name: Duplicate value: {name:?}")
         })?;
-        check_device(inner(device, nested), nested)
-            .map_err(|f| format!("spec.devices[{index}].{f}"))?;
+        check_device(inner(device, nested)).map_err(|f| format!("spec.devices[{index}].{f}"))?;
         ensure(nested == device.get("basic").is_some(), || {
             format!("spec.devices[{index}]: strict decoding error: shape of another version")
         })?;
@@ -113,7 +112,7 @@ fn inner(device: &Value, nested: bool) -> &Value {
     }
 }
 
-fn check_device(device: &Value, _nested: bool) -> Checked {
+fn check_device(device: &Value) -> Checked {
     let count = object(device, "attributes")
         .count()
         .saturating_add(object(device, "capacity").count());

@@ -128,6 +128,15 @@ impl Runtime {
         Ok(())
     }
 
+    /// Sends bytes to the plugins that need not make sense, between two events.
+    pub async fn send_garbage(&self, bytes: &[u8]) {
+        let _turn = self.shared.lifecycle.lock().await;
+        let plugins = self.shared.lock().plugins.clone();
+        for plugin in plugins {
+            plugin.send_raw(bytes).await;
+        }
+    }
+
     /// A Stop event that comes late or twice: plugins are told, nothing else happens.
     ///
     /// # Errors

@@ -158,6 +158,13 @@ impl Link {
         );
     }
 
+    /// Writes bytes that need not make sense.
+    pub(super) async fn send_raw(&self, bytes: &[u8]) {
+        let mut writer = self.writer.lock().await;
+        // The plugin may have left before the last of them.
+        drop(tokio::io::AsyncWriteExt::write_all(&mut *writer, bytes).await);
+    }
+
     async fn send(&self, id: u32, stream: u32, kind: Kind, payload: Vec<u8>) -> io::Result<()> {
         let message = Message {
             stream,

@@ -45,6 +45,10 @@ impl Plugin {
         self.link.close();
     }
 
+    pub(super) async fn send_raw(&self, bytes: &[u8]) {
+        self.link.send_raw(bytes).await;
+    }
+
     pub(super) fn wants(&self, event: Event) -> bool {
         let shift = u32::try_from((event as i32).saturating_sub(1)).unwrap_or(31);
         self.events & 1_u32.wrapping_shl(shift) != 0

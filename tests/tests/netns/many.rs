@@ -1,5 +1,6 @@
 //! A node with hundreds of links.
 
+use futures::future::join_all;
 use network_driver_tests::cluster::{Cluster, Setup};
 use serde_json::Value;
 
@@ -37,4 +38,45 @@ async fn netns_300_links_fill_slices_that_fit_together() {
     pod.end().await.unwrap();
     cluster.home_is(&before).await.unwrap();
     assert_eq!(cluster.api.writes("resourceslices"), writes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_eight_pods_start_and_end_at_once() {
+    let names: Vec<String> = (1..=8).map(|number| format!("eth{number}")).collect();
+    let cluster = Cluster::start(Setup::default().nics(&names)).await.unwrap();
+    let before = cluster.home().unwrap();
+    let claims: Vec<_> = (1..=8)
+        .map(|number| {
+            let claim = cluster
+                .claim(&format!("nic{number}"))
+                .device(&format!("eth{number}"));
+            claim
+                .interface("net1", &format!("10.1.{number}.2/24"))
+                .create()
+        })
+        .collect();
+    for _ in 0..2 {
+        let pods: Vec<_> = claims
+            .iter()
+            .map(|claim| cluster.pod(&claim.name, &[claim]))
+            .collect();
+        for started in join_all(pods.iter().map(|pod| pod.start())).await {
+            started.unwrap();
+        }
+        for (number, pod) in (1..).zip(&pods) {
+            pod.ping(format!("10.1.{number}.1").parse().unwrap())
+                .await
+                .unwrap();
+        }
+        for ended in join_all(pods.iter().map(|pod| pod.end())).await {
+            ended.unwrap();
+        }
+        cluster.home_is(&before).await.unwrap();
+    }
+    assert_eq!(
+        cluster.runtime.registrations(),
+        1,
+        "{:?}",
+        cluster.runtime.log()
+    );
 }

@@ -131,3 +131,96 @@ async fn netns_without_the_hook_nothing_is_prepared_and_plain_pods_run() {
     pod.end().await.unwrap();
     cluster.home_is(&before).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_two_claims_that_want_one_name_are_refused_together_and_both_come_home() {
+    let cluster = cluster(&["eth1", "eth2"]).await;
+    let before = cluster.home().unwrap();
+    let one = cluster
+        .claim("one")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let two = cluster
+        .claim("two")
+        .device("eth2")
+        .interface("net1", "10.1.2.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&one, &two]);
+    pod.prepare().await.unwrap();
+    let refused = pod.run().await.unwrap_err().to_string();
+    assert!(refused.contains("net1"), "{refused}");
+    cluster.home_is(&before).await.unwrap();
+    assert!(cluster.cdi_files().is_empty());
+    pod.unprepare().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_route_that_the_kernel_refuses_undoes_the_whole_attach() {
+    let cluster = cluster(&["eth1", "eth2"]).await;
+    let before = cluster.home().unwrap();
+    let unreachable = json!({
+        "interface": {"name": "net2", "addresses": ["10.1.2.2/24"]},
+        "routes": [{"destination": "192.168.0.0/16", "gateway": "172.31.0.1"}],
+    });
+    let builder = cluster
+        .claim("both")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24");
+    let claim = builder.device("eth2").config(&unreachable).create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.prepare().await.unwrap();
+    let refused = pod.run().await.unwrap_err().to_string();
+    assert!(refused.contains("192.168.0.0/16"), "{refused}");
+    cluster.home_is(&before).await.unwrap();
+    pod.unprepare().await.unwrap();
+    let next = cluster
+        .claim("next")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("next", &[&next]);
+    pod.start().await.unwrap();
+    pod.ping(FAR_1).await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_link_that_is_gone_before_the_sandbox_refuses_it_and_unprepare_works() {
+    let cluster = cluster(&["eth1"]).await;
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.prepare().await.unwrap();
+    let wire = &cluster.node.nic("eth1").unwrap().wire;
+    let far = wire.link("far").unwrap().index;
+    wire.socket().unwrap().delete_link(far).unwrap();
+    let refused = pod.run().await.unwrap_err().to_string();
+    assert!(refused.contains("eth1"), "{refused}");
+    pod.unprepare().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_without_the_api_server_a_prepare_fails_and_works_again_afterwards() {
+    let cluster = cluster(&["eth1"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    cluster.api.set_down(true);
+    let text = refused_at_prepare(&cluster, &claim).await;
+    assert!(!text.is_empty());
+    cluster.api.set_down(false);
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    pod.ping(FAR_1).await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}

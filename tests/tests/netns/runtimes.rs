@@ -1,5 +1,6 @@
 //! Each kind of container runtime, and the ends that they give to a pod.
 
+use network_driver_common::bus::Component;
 use network_driver_tests::cluster::{Cluster, PATIENCE, Setup};
 use network_driver_tests::runtime::Style;
 
@@ -128,4 +129,88 @@ async fn netns_after_a_restart_of_the_runtime_no_stop_comes_and_unprepare_brings
     pod.unprepare().await.unwrap();
     cluster.home_is(&before).await.unwrap();
     pod.remove().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_pods_told_in_parts_are_all_known_after_a_restart_of_the_hook() {
+    let setup = Setup::default()
+        .nics(&["eth1"])
+        .style(Style::CONTAINERD_2_2);
+    let cluster = Cluster::start(setup).await.unwrap();
+    let before = cluster.home().unwrap();
+    for name in ["a", "b", "c"] {
+        cluster.pod(name, &[]).start().await.unwrap();
+    }
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    cluster.restart_daemon(Component::NriHook).await.unwrap();
+    pod.create_container().await.unwrap();
+    pod.ping(FAR_1).await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_sandbox_made_while_the_hook_was_away_starts_nothing_until_it_is_attached() {
+    let cluster = cluster(&["eth1"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.prepare().await.unwrap();
+    cluster.kill_daemon(Component::NriHook).unwrap();
+    pod.run().await.unwrap();
+    let waits = pod.create_container().await.unwrap_err().to_string();
+    assert!(waits.contains("unresolvable CDI devices"), "{waits}");
+    cluster.start_daemon(Component::NriHook).unwrap();
+    pod.create_container_in_time().await.unwrap();
+    pod.ping(FAR_1).await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_garbage_from_the_runtime_costs_the_hook_a_connection_and_no_more() {
+    let cluster = cluster(&["eth1"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    let during = pod.state().unwrap();
+    let endless = [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+    let no_ttrpc = [
+        0, 0, 0, 1, 0, 0, 0, 10, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 9, 9,
+    ];
+    let mut connections = 1_usize;
+    for garbage in [&endless[..], &no_ttrpc[..]] {
+        cluster.runtime.send_garbage(garbage).await;
+        connections = connections.saturating_add(1);
+        cluster
+            .runtime
+            .synchronised(connections, PATIENCE)
+            .await
+            .unwrap();
+    }
+    // A frame for nobody is skipped.
+    cluster
+        .runtime
+        .send_garbage(&[0, 0, 0, 77, 0, 0, 0, 2, 1, 2])
+        .await;
+    cluster.ready().await.unwrap();
+    assert_eq!(pod.state().unwrap(), during);
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+    assert_eq!(cluster.runtime.registrations(), connections);
 }

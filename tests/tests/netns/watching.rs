@@ -7,11 +7,15 @@ use serde_json::Value;
 
 use crate::cluster;
 
-/// Whether an event of this type about the claim says all of these words.
-fn told(cluster: &Cluster, kind: &str, words: &[&str]) -> bool {
+/// Whether an event with this reason about a pod has a note with all of these words.
+fn told(cluster: &Cluster, pod: &str, reason: &str, words: &[&str]) -> bool {
     let says = |event: &Value| {
         let note = event["note"].as_str().unwrap_or_default();
-        event["type"] == kind && words.iter().all(|word| note.contains(word))
+        event["reason"] == reason
+            && event
+                .pointer("/regarding/name")
+                .is_some_and(|name| name == pod)
+            && words.iter().all(|word| note.contains(word))
     };
     cluster.api.events().iter().any(says)
 }
@@ -45,16 +49,21 @@ async fn netns_events_tell_of_an_attach_and_of_a_failed_one() {
     let (web, broken) = (cluster.pod("web", &[&good]), cluster.pod("broken", &[&bad]));
     web.start().await.unwrap();
     broken.start().await.unwrap_err();
-    until_true("the good news", PATIENCE, || {
-        told(&cluster, "Normal", &["eth1", "net1"])
-    })
-    .await
-    .unwrap();
-    until_true("the bad news", PATIENCE, || {
-        told(&cluster, "Warning", &["eth2", "eth0"])
-    })
-    .await
-    .unwrap();
+    let good_news = || told(&cluster, "web", "InterfaceAttached", &["net1", "good"]);
+    until_true("the good news", PATIENCE, good_news)
+        .await
+        .unwrap();
+    let bad_news = || {
+        told(
+            &cluster,
+            "broken",
+            "InterfaceNameConflict",
+            &["eth2", "eth0"],
+        )
+    };
+    until_true("the bad news", PATIENCE, bad_news)
+        .await
+        .unwrap();
     web.end().await.unwrap();
 }
 
