@@ -6,6 +6,8 @@
 
 pub mod admin;
 pub mod bus;
+pub mod cli;
+pub mod error;
 pub mod health;
 pub mod metrics;
 pub mod model;

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use network_driver_common::admin::AdminCommand;
 use network_driver_common::bus::BusArgs;
+use network_driver_common::cli::{NodeArgs, Output};
 use network_driver_common::metrics::HttpArgs;
-use network_driver_common::model::{DriverName, IfName};
+use network_driver_common::model::IfName;
 use network_driver_common::telemetry::TelemetryArgs;
 
 use crate::filter::NamePattern;
@@ -19,6 +20,9 @@ pub struct Args {
     /// What to do; without a command, run the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Which driver on which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// What is offered.
     #[command(flatten)]
     pub offer: OfferArgs,
@@ -56,15 +60,6 @@ pub enum Command {
     Admin(AdminCommand),
 }
 
-/// Form of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// Columns for people
-    Table,
-    /// JSON for programs
-    Json,
-}
-
 /// Names that other software makes and keeps.
 const HIDDEN_NAMES: &str = "docker*,br-*,veth*,cni*,flannel*,weave*,cali*,kube*,virbr*,vmnet*,\
     nodelocaldns*,cilium*,lxc*,podman*,ovs-*,genev_sys_*,vxlan_sys_*";
@@ -72,15 +67,6 @@ const HIDDEN_NAMES: &str = "docker*,br-*,veth*,cni*,flannel*,weave*,cali*,kube*,
 /// What is offered.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct OfferArgs {
-    /// Name of the DRA driver; attributes without a domain belong to it
-    #[arg(
-        long,
-        env = "NETWORK_DRIVER_DRIVER_NAME",
-        value_name = "NAME",
-        default_value = "network.example.com",
-        global = true
-    )]
-    pub driver_name: DriverName,
     /// Offer links that are down or have no carrier
     #[arg(long, env = "NETWORK_DRIVER_OFFER_DOWN", global = true)]
     pub offer_down: bool,
@@ -129,15 +115,6 @@ pub struct OfferArgs {
 /// The cluster.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ClusterArgs {
-    /// Name of this node, which is also its pool's; needed with a cluster
-    #[arg(
-        long,
-        env = "NODE_NAME",
-        value_name = "NAME",
-        default_value = "",
-        global = true
-    )]
-    pub node_name: String,
     /// File that says how to reach the API server; by default the pod's service account, and outside a pod no cluster
     #[arg(long, env = "NETWORK_DRIVER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use network_driver_common::admin::{self, AskError};
 use network_driver_common::bus::{self, Component};
+use network_driver_common::cli::{Output, table};
 use network_driver_common::metrics::registry;
 use network_driver_common::model::{AttributeValue, Device, IfName};
 use network_driver_common::runtime::{Exit, print};
@@ -11,7 +12,7 @@ use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::{Link, ListLinksRequest};
 use serde_json::{Value, json};
 
-use crate::args::{Args, Command, Output};
+use crate::args::{Args, Command};
 use crate::metrics::{Metrics, Trigger};
 use crate::scan::Scanner;
 use crate::{REFUSED, config, server};
@@ -45,8 +46,8 @@ async fn links(args: &Args) -> Result<Vec<Link>, AskError> {
 }
 
 async fn scan(args: Args) -> Result<Vec<Link>, Exit> {
-    let (inventory, sysfs) =
-        config::inventory(args.offer).map_err(|error| Exit::new(REFUSED, error))?;
+    let (inventory, sysfs) = config::inventory(args.offer, &args.node.driver_name)
+        .map_err(|error| Exit::new(REFUSED, error))?;
     let metrics = Metrics::new(&mut registry(Component::Discovery));
     let mut scanner = Scanner::new(inventory, sysfs, metrics)?;
     Ok(server::list(&scanner.scan(Trigger::Request).await?))
@@ -54,7 +55,7 @@ async fn scan(args: Args) -> Result<Vec<Link>, Exit> {
 
 fn show(links: &[Link], output: Output) -> String {
     match output {
-        Output::Table => table(links),
+        Output::Table => listed(links),
         Output::Json => format!("{:#}\n", json(links)),
     }
 }
@@ -100,8 +101,7 @@ fn attribute_json(value: &AttributeValue) -> Value {
     }
 }
 
-fn table(links: &[Link]) -> String {
-    let header = ["LINK", "KIND", "DEVICE", "STATE"].map(str::to_owned);
+fn listed(links: &[Link]) -> String {
     let rows = links.iter().map(|link| {
         let device = link.device.as_ref();
         let state = match (device, link.claim_uid.as_str()) {
@@ -109,26 +109,12 @@ fn table(links: &[Link]) -> String {
             (Some(_), "") => "offered".to_owned(),
             (Some(_), claim) => format!("in use by claim {claim}"),
         };
-        let kind = if link.kind.is_empty() {
-            "-"
-        } else {
-            &link.kind
-        };
-        let device = device.map_or_else(|| "-".to_owned(), |device| device.name.clone());
-        [name(link), kind.to_owned(), device, state]
+        let kind = Some(link.kind.as_str()).filter(|kind| !kind.is_empty());
+        let device = device.map_or("-", |device| device.name.as_str());
+        let kind = kind.unwrap_or("-").to_owned();
+        [name(link), kind, device.to_owned(), state]
     });
-    let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let (link, kind, device) = (width(0), width(1), width(2));
-    rows.iter()
-        .map(|[a, b, c, d]| format!("{a:link$}  {b:kind$}  {c:device$}  {d}\n"))
-        .collect()
+    table(["LINK", "KIND", "DEVICE", "STATE"], rows)
 }
 
 #[cfg(test)]
@@ -153,7 +139,7 @@ mod tests {
             link(b"eth1", Some("pci-0000-41-00-0"), "c-1", ""),
         ];
         assert_eq!(
-            table(&links),
+            listed(&links),
             "LINK   KIND  DEVICE            STATE\n\
              eth0   -     -                 carries the default route\n\
              a\\xff  -     x--61ff           offered\n\

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use network_driver_common::model::Protected;
+use network_driver_common::model::{DriverName, Protected};
 
 use crate::args::OfferArgs;
 use crate::attribute::{providers, sample};
@@ -27,9 +27,11 @@ pub enum InvalidConfig {
 ///
 /// # Errors
 /// The filter is wrong.
-pub fn inventory(args: OfferArgs) -> Result<(Inventory, Sysfs), InvalidConfig> {
+pub fn inventory(
+    args: OfferArgs,
+    driver: &DriverName,
+) -> Result<(Inventory, Sysfs), InvalidConfig> {
     let OfferArgs {
-        driver_name,
         offer_down,
         offer_kinds,
         hide_names,
@@ -40,7 +42,7 @@ pub fn inventory(args: OfferArgs) -> Result<(Inventory, Sysfs), InvalidConfig> {
     let providers = Arc::new(providers());
     let condition = filter.filter(|text| !text.trim().is_empty());
     let condition = condition
-        .map(|text| CelFilter::new(&text, &driver_name, sample(&providers)))
+        .map(|text| CelFilter::new(&text, driver, sample(&providers)))
         .transpose()
         .map_err(InvalidConfig::Filter)?;
     let rules = Rules {
@@ -69,7 +71,7 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<(), InvalidConfig> {
         let args = Args::parse_from(std::iter::once("discovery").chain(flags.iter().copied()));
-        inventory(args.offer).map(|_| ())
+        inventory(args.offer, &args.node.driver_name).map(|_| ())
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
     if let Some(command) = args.command.clone() {
         return command::run(args, command).await;
     }
-    let node = &args.cluster.node_name;
+    let node = &args.node.node_name;
     let telemetry = telemetry::init(Component::Discovery, node, &args.telemetry)?;
     let result = daemon(args, telemetry.log_filter(), shutdown).await;
     telemetry.shutdown().await;
@@ -68,10 +68,10 @@ async fn daemon(
     log_filter: LogFilter,
     shutdown: CancellationToken,
 ) -> Result<(), Exit> {
-    let driver = args.offer.driver_name.clone();
+    let driver = args.node.driver_name.clone();
     let (inventory, sysfs) =
-        config::inventory(args.offer).map_err(|error| Exit::new(REFUSED, error))?;
-    let cluster = cluster(&args.cluster).await?;
+        config::inventory(args.offer, &driver).map_err(|error| Exit::new(REFUSED, error))?;
+    let cluster = cluster(&args.cluster, &args.node.node_name).await?;
     let mut registry = http::registry(Component::Discovery);
     let metrics = Metrics::new(&mut registry);
     let health = Health::default();
@@ -106,7 +106,7 @@ async fn daemon(
         let publisher = Publisher {
             cluster,
             driver,
-            node: args.cluster.node_name,
+            node: args.node.node_name,
             interval: args.cluster.publish_interval.0,
             view,
             destinations: destinations_sent,
@@ -130,10 +130,10 @@ async fn daemon(
 }
 
 /// The cluster, if there is one.
-async fn cluster(args: &ClusterArgs) -> Result<Option<Cluster>, Exit> {
+async fn cluster(args: &ClusterArgs, node: &str) -> Result<Option<Cluster>, Exit> {
     let cluster = connect(args.kubeconfig.as_deref()).await;
     let cluster = cluster.map_err(|error| Exit::new(REFUSED, error))?;
-    if cluster.is_some() && args.node_name.is_empty() {
+    if cluster.is_some() && node.is_empty() {
         return Err(Exit::new(REFUSED, InvalidConfig::NoNodeName));
     }
     Ok(cluster)

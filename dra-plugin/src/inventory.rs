@@ -217,11 +217,11 @@ async fn session(
     let response = tokio::time::timeout(HELLO, call)
         .await
         .map_err(|_| SessionError::NoHello)?;
-    let mut heard = response.map_err(call_error)?.into_inner();
+    let mut heard = response.map_err(SessionError::from)?.into_inner();
     loop {
         tokio::select! {
             response = heard.message() => {
-                let response = response.map_err(call_error)?;
+                let response = response.map_err(SessionError::from)?;
                 match response.ok_or(SessionError::Closed)?.message {
                     Some(Heard::Hello(hello)) => {
                         debug!(peer.version = hello.version, "session with discovery begun");
@@ -249,9 +249,11 @@ async fn session(
     }
 }
 
-/// A status prints as a struct: the message is all that a person wants of it.
-fn call_error(status: tonic::Status) -> SessionError {
-    SessionError::Call(status.message().to_owned())
+impl From<tonic::Status> for SessionError {
+    /// A status prints as a struct: the message is all that a person wants of it.
+    fn from(status: tonic::Status) -> Self {
+        Self::Call(status.message().to_owned())
+    }
 }
 
 /// The slice entries that must stay as they are, in a stable order.

@@ -4,4 +4,5 @@ mod kubelet;
 mod pods;
 mod prepare;
 mod session;
+mod trace;
 mod unprepare;

@@ -2,9 +2,10 @@
 
 use network_driver_common::admin::{AdminCommand, AskError, ask};
 use network_driver_common::bus::{BusArgs, Component};
+use network_driver_common::cli::{Output, table};
 use tonic::Status;
 
-use crate::args::{Command, Output};
+use crate::args::Command;
 use crate::hook::Dump;
 
 /// Answers a sub-command; returns what is to be printed.
@@ -22,7 +23,7 @@ pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, As
             };
             let dump: Dump = serde_json::from_str(&json).map_err(failed)?;
             match output {
-                Output::Text => Ok(table(&dump)),
+                Output::Table => Ok(attached(&dump)),
                 Output::Json => Ok(serde_json::to_string(&dump.attached).map_err(failed)? + "\n"),
             }
         }
@@ -30,23 +31,10 @@ pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, As
 }
 
 /// A line for each device.
-fn table(dump: &Dump) -> String {
-    let mut rows = vec![
-        [
-            "POD",
-            "SANDBOX",
-            "CLAIM",
-            "STATE",
-            "DEVICE",
-            "LINK",
-            "NAME",
-            "ADDRESSES",
-        ]
-        .map(str::to_owned),
-    ];
-    for row in &dump.attached {
-        for interface in &row.interfaces {
-            rows.push([
+fn attached(dump: &Dump) -> String {
+    let rows = dump.attached.iter().flat_map(|row| {
+        row.interfaces.iter().map(|interface| {
+            [
                 row.pod.clone(),
                 row.sandbox.chars().take(13).collect(),
                 row.claim.clone(),
@@ -55,27 +43,20 @@ fn table(dump: &Dump) -> String {
                 interface.home_name.clone(),
                 interface.name.clone(),
                 interface.addresses.join(","),
-            ]);
-        }
-    }
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..8).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
+            ]
+        })
+    });
+    let header = [
+        "POD",
+        "SANDBOX",
+        "CLAIM",
+        "STATE",
+        "DEVICE",
+        "LINK",
+        "NAME",
+        "ADDRESSES",
+    ];
+    table(header, rows)
 }
 
 #[cfg(test)]
@@ -104,7 +85,7 @@ mod tests {
             }],
             records: Vec::new(),
         };
-        let table = table(&dump);
+        let table = attached(&dump);
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(

@@ -23,14 +23,7 @@ mod sandbox;
 mod testing;
 mod turns;
 
-pub use args::{Args, Command, DaemonArgs, Output};
-pub use run::run;
+use network_driver_common::error::sentence as chain;
 
-/// An error and its causes as one sentence.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
+pub use args::{Args, Command, DaemonArgs};
+pub use run::run;

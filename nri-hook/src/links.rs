@@ -122,7 +122,7 @@ impl Links {
         if let Some(snapshots) = self.away(record) {
             return Ok(snapshots);
         }
-        let failed = |error: &dyn std::error::Error| {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
             let message = format!("read the node's network: {}", chain(error));
             Refusal::retry("KernelRequestFailed", message)
         };

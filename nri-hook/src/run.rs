@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use network_driver_common::admin;
 use network_driver_common::bus::{self, Component};
+use network_driver_common::cli::NodeArgs;
 use network_driver_common::health::{Health, Part};
-use network_driver_common::metrics::{self as http};
+use network_driver_common::metrics as http;
+use network_driver_common::model::DriverName;
 use network_driver_common::runtime::{Exit, Tasks, print};
 use network_driver_common::telemetry::{self, LogFilter};
 use network_driver_netlink::Netns;
@@ -47,7 +49,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
         print(&answer(command, &args.bus).await?);
         return Ok(());
     }
-    let node = &args.daemon.node_name;
+    let node = &args.node.node_name;
     let telemetry = telemetry::init(Component::NriHook, node, &args.telemetry)?;
     let result = daemon(&args, telemetry.log_filter(), shutdown).await;
     telemetry.shutdown().await;
@@ -65,7 +67,7 @@ async fn daemon(
     let health = Health::default();
     let mut registry = http::registry(Component::NriHook);
     let metrics = Metrics::new(&mut registry);
-    let hook = Arc::new(hook(settings, metrics.clone())?);
+    let hook = Arc::new(hook(settings, &args.node.driver_name, metrics.clone())?);
 
     let work = TaskTracker::new();
     let phase = watch::Sender::new(Phase::Away {
@@ -112,24 +114,25 @@ async fn daemon(
     tasks.spawn("records", client.run(stop.clone()));
     tasks.spawn("catch-up", Arc::clone(&hook).catch_up(stop.clone()));
     tasks.spawn("nri", join_runtime(session, received.subscribe(), stop));
-    info!(node = settings.node_name, driver = %settings.driver_name, "nri-hook started");
+    let NodeArgs {
+        driver_name,
+        node_name,
+    } = &args.node;
+    info!(node = node_name, driver = %driver_name, "nri-hook started");
     let ended = tasks.run().await;
     drain(&work).await;
     ended.map_err(Exit::from)
 }
 
 /// The hook over the real kernel.
-fn hook(settings: &DaemonArgs, metrics: Metrics) -> Result<Hook<Links>, Exit> {
+fn hook(settings: &DaemonArgs, driver: &DriverName, metrics: Metrics) -> Result<Hook<Links>, Exit> {
     let DaemonArgs {
-        driver_name,
-        cdi_dir,
-        state_dir,
-        ..
+        cdi_dir, state_dir, ..
     } = settings;
     let home = Netns::current()?;
-    let links = Links::new(home, driver_name.clone(), state_dir.clone());
+    let links = Links::new(home, driver.clone(), state_dir.clone());
     let links = links.map_err(|error| Exit::new(STATE, error))?;
-    let cdi = cdi::Directory::new(cdi_dir.clone(), driver_name.clone());
+    let cdi = cdi::Directory::new(cdi_dir.clone(), driver.clone());
     let cdi = cdi.map_err(|error| Exit::new(REFUSED, error))?;
     Ok(Hook::new(
         Arc::new(links),

@@ -176,3 +176,25 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        #[source]
+        cause: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn a_sentence_names_each_cause_once() {
+        let layer = |text, cause| Layer { text, cause };
+        let refused = layer("refused", None);
+        let connect = layer("connect: refused", Some(Box::new(refused)));
+        let read = layer("read the claim", Some(Box::new(connect)));
+        assert_eq!(sentence(&read), "read the claim: connect: refused");
+    }
+}

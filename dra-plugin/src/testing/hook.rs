@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) synced: bool,
     /// Orders as `verb uid`, in order.
     pub(crate) orders: Vec<String>,
+    /// Trace contexts of the orders.
+    pub(crate) traceparents: Vec<String>,
     /// Records as they were committed.
     pub(crate) commits: Vec<Record>,
     pub(crate) acks: Vec<u64>,
@@ -151,6 +153,7 @@ fn hear(state: &mut Shared, heard: Heard) -> Option<Said> {
                 Kind::Abandon(claim) => ("abandon", claim.claim_uid.clone()),
             };
             state.orders.push(format!("{verb} {uid}"));
+            state.traceparents.push(order.traceparent.clone());
             if state.hold.contains(verb) {
                 state.held.push(order);
                 return None;

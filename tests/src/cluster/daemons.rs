@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use anyhow::{Context as _, ensure};
 use network_driver_common::bus::{self, Component};
@@ -155,27 +156,31 @@ impl Cluster {
     async fn daemon_ready(&self, component: Component) -> anyhow::Result<()> {
         let name = component.as_str();
         let mut client = AdminClient::new(bus::channel(&self.bus_dir(), component));
-        let mut last = String::new();
+        let mut missing = String::new();
         let what = format!("{name} to be ready");
         let waited = until(&what, PATIENCE, async || {
-            if let Some(how) = self.ended(component) {
-                last = how;
+            if let Some((who, how)) = self.ended() {
+                missing = format!("{} ended with {how}\n{}", who.as_str(), self.tail(who));
                 return Some(false);
             }
             match client.readiness(ReadinessRequest {}).await {
                 Ok(answer) if answer.get_ref().ready => Some(true),
-                other => {
-                    last = format!("{other:?}");
+                Ok(answer) => {
+                    let parts = answer.into_inner().parts.into_iter().filter(|p| !p.ready);
+                    missing = parts
+                        .map(|p| format!("{}: {}; ", p.name, p.reason))
+                        .collect();
+                    None
+                }
+                Err(status) => {
+                    missing = status.to_string();
                     None
                 }
             }
         });
         let ready = waited.await.unwrap_or(false);
-        ensure!(
-            ready,
-            "{name} is not ready: {last}\n{}",
-            self.tail(component)
-        );
+        let log = self.tail(component);
+        ensure!(ready, "{name} is not ready: {missing}\n{log}");
         Ok(())
     }
 
@@ -201,11 +206,11 @@ impl Cluster {
         Ok((status.parse()?, body.to_owned()))
     }
 
-    fn ended(&self, component: Component) -> Option<String> {
+    /// A daemon that has ended by itself, and how.
+    fn ended(&self) -> Option<(Component, ExitStatus)> {
         let mut daemons = self.daemons();
-        let daemon = daemons.iter_mut().find(|d| d.component() == component)?;
-        let status = daemon.ended().ok()??;
-        Some(format!("it ended with {status}"))
+        let ended = |daemon: &mut Daemon| Some((daemon.component(), daemon.ended().ok()??));
+        daemons.iter_mut().find_map(ended)
     }
 
     pub(super) fn tail(&self, component: Component) -> String {

@@ -1,7 +1,7 @@
 //! A node with hundreds of links.
 
 use futures::future::join_all;
-use network_driver_tests::cluster::{Cluster, Setup};
+use network_driver_tests::cluster::{Cluster, PodHandle, Setup};
 use serde_json::Value;
 
 use crate::FAR_1;
@@ -60,7 +60,7 @@ async fn netns_eight_pods_start_and_end_at_once() {
             .iter()
             .map(|claim| cluster.pod(&claim.name, &[claim]))
             .collect();
-        for started in join_all(pods.iter().map(|pod| pod.start())).await {
+        for started in join_all(pods.iter().map(PodHandle::start)).await {
             started.unwrap();
         }
         for (number, pod) in (1..).zip(&pods) {
@@ -68,7 +68,7 @@ async fn netns_eight_pods_start_and_end_at_once() {
                 .await
                 .unwrap();
         }
-        for ended in join_all(pods.iter().map(|pod| pod.end())).await {
+        for ended in join_all(pods.iter().map(PodHandle::end)).await {
             ended.unwrap();
         }
         cluster.home_is(&before).await.unwrap();

@@ -122,3 +122,62 @@ async fn netns_a_second_dra_plugin_is_refused_and_the_first_works_on() {
     pod.start().await.unwrap();
     pod.end().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_an_unprepare_without_the_hook_is_an_error_until_it_is_back() {
+    let cluster = cluster(&["eth1"]).await;
+    let before = cluster.home().unwrap();
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    cluster.kill_daemon(Component::NriHook).unwrap();
+    let refused = cluster
+        .unprepare_claim(&claim)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("hook"), "{refused}");
+    pod.ping(FAR_1).await.unwrap();
+    cluster.start_daemon(Component::NriHook).unwrap();
+    cluster
+        .runtime
+        .synchronised(2, network_driver_tests::cluster::PATIENCE)
+        .await
+        .unwrap();
+    cluster.ready().await.unwrap();
+    pod.end().await.unwrap();
+    cluster.home_is(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn netns_a_link_that_died_with_its_pod_while_the_hook_was_away_does_not_hold_up_the_unprepare()
+ {
+    let cluster = cluster(&["eth1", "eth2"]).await;
+    let claim = cluster
+        .claim("nic")
+        .device("eth1")
+        .interface("net1", "10.1.1.2/24")
+        .create();
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+    cluster.kill_daemon(Component::NriHook).unwrap();
+    pod.stop().await.unwrap();
+    cluster.start_daemon(Component::NriHook).unwrap();
+    cluster
+        .runtime
+        .synchronised(2, network_driver_tests::cluster::PATIENCE)
+        .await
+        .unwrap();
+    cluster.ready().await.unwrap();
+    pod.unprepare().await.unwrap();
+    assert_eq!(cluster.links_at_home().unwrap(), ["eth2"]);
+    assert!(cluster.cdi_files().is_empty());
+    let other = cluster.claim("other").device("eth2").create();
+    let next = cluster.pod("next", &[&other]);
+    next.start().await.unwrap();
+    next.end().await.unwrap();
+}
