@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, debug_span};
 
 /// Time that tasks get to end after the stop signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -121,8 +121,9 @@ impl Tasks {
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let named = async move { (name, work.await.map_err(Into::into)) };
+        // Below the level that is traced: a loop that never ends is no operation.
         self.set
-            .spawn(named.instrument(info_span!(parent: None, "task", task = name)));
+            .spawn(named.instrument(debug_span!(parent: None, "task", task = name)));
     }
 
     /// Runs until a task ends or the token is cancelled, then cancels the token and waits up to 10 s for the rest.

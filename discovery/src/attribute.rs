@@ -36,7 +36,7 @@ use network_driver_common::model::{
 };
 use network_driver_netlink::Link;
 
-use crate::source::sysfs::{LinkFiles, Sysfs};
+use network_driver_netlink::sysfs::{LinkFiles, Sysfs};
 
 /// Says something about devices. Total: a fact that cannot be had is an attribute that is absent, never a failure.
 pub trait AttributeProvider: Debug + Send + Sync {
@@ -95,7 +95,7 @@ impl Facts {
     pub fn read(sysfs: &Sysfs, providers: &[Box<dyn AttributeProvider>], link: &Link) -> Self {
         let files = sysfs.files(link);
         let mut facts = Self {
-            pci: files.pci().map(|pci| (pci.address, dev_port(&files))),
+            pci: files.pci().map(|pci| (pci.address, files.dev_port())),
             has_device: files.has_device(),
             ..Self::default()
         };
@@ -122,11 +122,6 @@ impl Facts {
         }
         facts
     }
-}
-
-fn dev_port(files: &LinkFiles) -> u32 {
-    let port = files.link_number("dev_port").unwrap_or_default();
-    u32::try_from(port).unwrap_or_default()
 }
 
 /// All attributes of a device, at most 32.

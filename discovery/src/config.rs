@@ -10,7 +10,7 @@ use crate::attribute::{providers, sample};
 use crate::filter::cel::InvalidFilter;
 use crate::filter::{CelFilter, Offer, filters};
 use crate::inventory::{Inventory, Rules};
-use crate::source::sysfs::Sysfs;
+use network_driver_netlink::sysfs::Sysfs;
 
 /// A configuration that is refused (exit code 3).
 #[derive(Debug, thiserror::Error)]

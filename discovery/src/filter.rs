@@ -35,7 +35,6 @@ use network_driver_netlink::Link;
 use network_driver_netlink::uplink::UplinkReason;
 
 pub use cel::CelFilter;
-pub(crate) use kind::is_representor;
 pub use name::NamePattern;
 
 /// Decides whether a device is offered.

@@ -5,7 +5,7 @@
 //! sysfs ──────► attribute ─┘  ▲              └─► server ◄──► dra-plugin
 //!                   filter ───┘
 //! ```
-//! [`source`] and the netlink crate say what there is, [`attribute`] what is said of it, [`filter`] what is offered,
+//! The netlink crate says what there is, [`attribute`] what is said of it, [`filter`] what is offered,
 //! [`inventory`] keeps it together (pure), [`scan`] keeps it true, [`mod@slice`] publishes it, [`server`] tells dra-plugin.
 //! It only reads: no link is ever changed here.
 #![deny(missing_docs)]
@@ -21,9 +21,7 @@ pub mod node;
 pub mod scan;
 pub mod server;
 pub mod slice;
-pub mod source;
-
-use std::collections::BTreeSet;
+pub use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 

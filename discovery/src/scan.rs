@@ -19,7 +19,7 @@ use crate::attribute::{AttributeProvider, Facts};
 use crate::chain;
 use crate::inventory::{InUse, Inventory, Unread, View};
 use crate::metrics::{Metrics, Trigger};
-use crate::source::sysfs::Sysfs;
+use network_driver_netlink::sysfs::Sysfs;
 
 /// What the kernel is asked to tell.
 const GROUPS: [Group; 7] = [

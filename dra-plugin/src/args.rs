@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use network_driver_common::admin::AdminCommand;
 use network_driver_common::bus::BusArgs;
+use network_driver_common::cli::{NodeArgs, Output};
 use network_driver_common::metrics::HttpArgs;
-use network_driver_common::model::DriverName;
 use network_driver_common::telemetry::TelemetryArgs;
 
 /// Prepares ResourceClaims for the pods of this node: the kubelet's DRA plugin of network-driver.
@@ -16,6 +16,9 @@ pub struct Args {
     /// What to do instead of running the daemon
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Which driver on which node
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// The daemon's settings
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -33,22 +36,6 @@ pub struct Args {
 /// Settings of the daemon.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DaemonArgs {
-    /// Name of the driver, as in DeviceClasses and ResourceSlices
-    #[arg(
-        long,
-        env = "NETWORK_DRIVER_DRIVER_NAME",
-        value_name = "NAME",
-        default_value = "network.example.com"
-    )]
-    pub driver_name: DriverName,
-    /// Name of this node
-    #[arg(
-        long,
-        env = "NETWORK_DRIVER_NODE_NAME",
-        value_name = "NAME",
-        default_value = ""
-    )]
-    pub node_name: String,
     /// Kubeconfig of the cluster; without it the pod's service account is used
     #[arg(long, env = "NETWORK_DRIVER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -76,19 +63,10 @@ pub enum Command {
     /// Print the prepared claims of this node
     Claims {
         /// Form of the list
-        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
     /// What every daemon answers
     #[command(flatten)]
     Admin(AdminCommand),
-}
-
-/// Form of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A line for each device.
-    Text,
-    /// JSON.
-    Json,
 }

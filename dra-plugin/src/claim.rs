@@ -20,7 +20,7 @@ mod refresh;
 mod turn;
 mod unprepare;
 
-pub(crate) use fault::{PrepareError, UnprepareError, sentence};
+pub(crate) use fault::{PrepareError, UnprepareError};
 pub(crate) use parse::{AllocatedClaim, ParseClaimError};
 pub(crate) use prepare::{Prepared, PreparedDevice};
 pub(crate) use reader::{ClaimReader, ReadClaimError};

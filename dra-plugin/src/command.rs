@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use network_driver_common::admin::{AskError, ask};
 use network_driver_common::bus::{self, BusArgs, Component};
+use network_driver_common::cli::{Output, table};
 use network_driver_common::model::Record;
 use network_driver_proto::bus::ListClaimsRequest;
 use network_driver_proto::bus::claims_client::ClaimsClient;
 use serde_json::{Value, json};
 
-use crate::args::{Command, Output};
+use crate::args::Command;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest answer that is read: all records of a node.
@@ -25,7 +26,7 @@ pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, As
         Command::Claims { output } => {
             let records = claims(bus).await?;
             Ok(match output {
-                Output::Text => table(&records),
+                Output::Table => listed(&records),
                 Output::Json => json(&records).to_string() + "\n",
             })
         }
@@ -43,39 +44,21 @@ async fn claims(bus: &BusArgs) -> Result<Vec<Record>, AskError> {
 }
 
 /// A line for each device.
-fn table(records: &[Record]) -> String {
-    let mut rows = vec![["CLAIM", "UID", "DEVICE", "LINK", "PODS", "SANDBOX"].map(str::to_owned)];
-    for record in records {
-        for attachment in &record.attachments {
-            rows.push([
+fn listed(records: &[Record]) -> String {
+    let rows = records.iter().flat_map(|record| {
+        record.attachments.iter().map(|attachment| {
+            let sandbox = record.sandbox.as_ref();
+            [
                 record.claim.to_string(),
                 record.claim.uid.to_string(),
                 attachment.device.name.to_string(),
                 attachment.device.interface.to_string(),
                 record.pods.len().to_string(),
-                record
-                    .sandbox
-                    .as_ref()
-                    .map_or("-".to_owned(), ToString::to_string),
-            ]);
-        }
-    }
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (&width, cell) in widths.iter().zip(row) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+                sandbox.map_or("-".to_owned(), ToString::to_string),
+            ]
+        })
+    });
+    table(["CLAIM", "UID", "DEVICE", "LINK", "PODS", "SANDBOX"], rows)
 }
 
 pub(crate) fn json<'a>(records: impl IntoIterator<Item = &'a Record>) -> Value {
@@ -115,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_each_device() {
-        let text = table(&[record("c-1", &["eth1", "eth2"])]);
+        let text = listed(&[record("c-1", &["eth1", "eth2"])]);
         let want = "\
 CLAIM        UID  DEVICE  LINK  PODS  SANDBOX
 default/c-1  c-1  eth1    eth1  1     -

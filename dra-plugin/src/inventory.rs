@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use network_driver_common::bus::{self, Backoff, Component};
+use network_driver_common::error::sentence;
 use network_driver_common::health::Part;
 use network_driver_common::model::{Device, DeviceName, Record};
 use network_driver_common::wire::InvalidMessage;
@@ -20,7 +21,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
-use crate::claim::sentence;
 use crate::metrics::Metrics;
 use crate::store::Book;
 

@@ -32,5 +32,5 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub use args::{Args, Command, DaemonArgs, Output};
+pub use args::{Args, Command, DaemonArgs};
 pub use run::run;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use network_driver_common::error::sentence;
 use network_driver_common::model::{
     Attachment, ClaimUid, DeviceName, IfName, PodRef, Record, SandboxId,
 };
@@ -12,7 +13,7 @@ use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event as Reported;
 use tracing::{Instrument, error, info, info_span, warn};
 
-use crate::claim::{quarantined, sentence};
+use crate::claim::quarantined;
 use crate::driver::Driver;
 use crate::reason::Reason;
 use crate::status::{DeviceState, DeviceStatus, StatusUpdate};

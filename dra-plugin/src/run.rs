@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use network_driver_common::admin;
 use network_driver_common::bus::{self, Backoff, Component};
+use network_driver_common::cli::NodeArgs;
+use network_driver_common::error::sentence;
 use network_driver_common::health::{Health, Part};
 use network_driver_common::metrics::{self as http, prometheus_client::registry::Registry};
 use network_driver_common::runtime::{Exit, Tasks, print};
@@ -18,7 +20,7 @@ use tonic::service::Routes;
 use tracing::{error, info, warn};
 
 use crate::args::{Args, DaemonArgs};
-use crate::claim::{ClaimReader, Refresher, Turns, refresh, sentence};
+use crate::claim::{ClaimReader, Refresher, Turns, refresh};
 use crate::command::answer;
 use crate::driver::Driver;
 use crate::events::Events;
@@ -43,7 +45,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
         print(&answer(command, &args.bus).await?);
         return Ok(());
     }
-    let node = &args.daemon.node_name;
+    let node = &args.node.node_name;
     let telemetry = telemetry::init(Component::DraPlugin, node, &args.telemetry)?;
     let result = daemon(&args, telemetry.log_filter(), shutdown).await;
     telemetry.shutdown().await;
@@ -56,14 +58,16 @@ async fn daemon(
     shutdown: CancellationToken,
 ) -> Result<(), Exit> {
     let DaemonArgs {
-        driver_name,
-        node_name,
         kubelet_root_dir,
         state_dir,
         kubeconfig,
     } = &args.daemon;
+    let NodeArgs {
+        driver_name,
+        node_name,
+    } = &args.node;
     if node_name.is_empty() {
-        let text = "the name of this node is missing (--node-name)";
+        let text = "the name of this node is missing (--node-name, NODE_NAME)";
         return Err(Exit::new(REFUSED, anyhow::anyhow!(text)));
     }
     let sockets = SocketPaths::new(kubelet_root_dir, driver_name);
@@ -126,8 +130,8 @@ fn driver(
     health: &Health,
     tasks: &mut Tasks,
 ) -> Result<Arc<Driver>, Exit> {
-    let name = args.daemon.driver_name.clone();
-    let node = args.daemon.node_name.clone();
+    let name = args.node.driver_name.clone();
+    let node = args.node.node_name.clone();
     let claims = Arc::new(ClaimReader::new(cluster.client().clone()));
     let (recorder, write) = EventRecorder::new(cluster.client().clone(), &name, &node);
     let stop = tasks.shutdown();

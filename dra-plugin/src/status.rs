@@ -10,13 +10,14 @@ pub(crate) use entry::{DeviceState, DeviceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, ClaimUid, SandboxId};
 use network_driver_common::telemetry;
 use network_driver_kubernetes::{ResourceApi, retry_after};
 use serde_json::{Value, json};
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use crate::claim::{ClaimReader, ReadClaimError, sentence};
+use crate::claim::{ClaimReader, ReadClaimError};
 use crate::driver::Driver;
 use crate::metrics::Metrics;
 use crate::queue::{ClaimQueue, Due};

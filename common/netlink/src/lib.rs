@@ -17,6 +17,7 @@ mod recorded;
 mod request;
 mod route;
 mod socket;
+pub mod sysfs;
 pub mod testing;
 mod transport;
 pub mod uplink;

@@ -1,6 +1,7 @@
 //! A link as the kernel describes it, and what can be asked for of one.
 
 mod attribute;
+mod port;
 pub(crate) mod request;
 
 use network_driver_common::model::{HardwareAddress, IfName};

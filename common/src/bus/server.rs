@@ -64,12 +64,14 @@ fn admit(stream: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
     Ok(None)
 }
 
-/// One span per call, below the caller's. A session is a stream, not a trace: its messages carry their own context.
+/// One span per traced call, below the caller's. A session is a stream, not a trace: its messages carry their own
+/// context. Questions of people and probes are not traced.
 fn span(request: &Request<()>) -> Span {
-    let method = request.uri().path().trim_start_matches('/');
-    if method.ends_with("/Session") {
+    let parent = request.headers().get("traceparent");
+    let Some(parent) = parent.and_then(|value| value.to_str().ok()) else {
         return Span::none();
-    }
+    };
+    let method = request.uri().path().trim_start_matches('/');
     let span = info_span!(
         "bus.call",
         otel.name = method,
@@ -77,11 +79,7 @@ fn span(request: &Request<()>) -> Span {
         rpc.system.name = "grpc",
         rpc.method = method
     );
-    let parent = request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok());
-    telemetry::set_parent(&span, parent);
+    telemetry::set_parent(&span, Some(parent));
     span
 }
 

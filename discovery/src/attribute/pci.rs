@@ -3,7 +3,7 @@
 use network_driver_common::model::AttributeValue;
 
 use super::{AttributeProvider, Draft};
-use crate::source::sysfs::LinkFiles;
+use network_driver_netlink::sysfs::LinkFiles;
 
 /// `driver`, `pciVendor` and `pciDevice` (four hexadecimal digits), the standard `pciBusID`, `pcieRoot` and `numaNode`
 /// of `resource.kubernetes.io`, and `numaNode` also under the driver's own name, where selectors written for

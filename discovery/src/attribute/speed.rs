@@ -3,7 +3,7 @@
 use network_driver_common::model::AttributeValue;
 
 use super::{AttributeProvider, Draft};
-use crate::source::sysfs::LinkFiles;
+use network_driver_netlink::sysfs::LinkFiles;
 
 /// `speed` in Mbit/s and `duplex`.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use network_driver_common::model::AttributeValue;
 
 use super::{AttributeProvider, Draft};
-use crate::source::sysfs::LinkFiles;
+use network_driver_netlink::sysfs::LinkFiles;
 
 /// On a physical function `sriovTotalVfs` (how many it can have) and `sriovVfs` (how many it has); on a virtual one
 /// `sriovPfAddress` (PCI address of its physical function) and `sriovVf` (its number there, from 0).

@@ -64,7 +64,10 @@ pub(super) struct Representor;
 impl DeviceFilter for Representor {
     fn verdict(&self, candidate: &Candidate<'_>) -> Verdict {
         let port = candidate.link.phys_port_name.as_deref();
-        match (port.filter(|port| is_representor(port)), candidate.twin) {
+        match (
+            port.filter(|_| candidate.link.is_representor()),
+            candidate.twin,
+        ) {
             (Some(port), _) => Verdict::hide(format!(
                 "is the representor of {port} and works for it from here"
             )),
@@ -72,25 +75,6 @@ impl DeviceFilter for Representor {
             (None, None) => Verdict::Advertise,
         }
     }
-}
-
-/// Whether a port's name is one of a function behind the card's switch: `pf0vf3`, `c1pf0sf88`, and `pf0` alone (the
-/// host seen from a card of its own), but not `p0`, the way out.
-pub(crate) fn is_representor(port: &str) -> bool {
-    let digits = |text: &str| -> Option<usize> {
-        let count = text.bytes().take_while(u8::is_ascii_digit).count();
-        (count > 0).then_some(count)
-    };
-    let after = |text: &str, word: &str| -> Option<String> {
-        let rest = text.strip_prefix(word)?;
-        Some(rest.get(digits(rest)?..)?.to_owned())
-    };
-    let port = after(port, "c").unwrap_or_else(|| port.to_owned());
-    let Some(rest) = after(&port, "pf") else {
-        return false;
-    };
-    let function = after(&rest, "vf").or_else(|| after(&rest, "sf"));
-    rest.is_empty() || function.is_some_and(|rest| rest.is_empty())
 }
 
 /// Hides virtual links but for those kinds that the operator offers.

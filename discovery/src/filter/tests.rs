@@ -198,18 +198,6 @@ fn patterns_fit_whole_names() {
 }
 
 #[test]
-fn representors_are_told_from_ways_out() {
-    for port in ["pf0vf3", "c1pf0sf88", "pf0", "pf10vf255"] {
-        assert!(is_representor(port), "{port}");
-    }
-    for port in [
-        "p0", "p1s2", "", "pf", "pfvf", "pf0vf", "c1", "pf0vf1x", "vf1",
-    ] {
-        assert!(!is_representor(port), "{port}");
-    }
-}
-
-#[test]
 fn the_condition_is_asked_last_and_its_error_hides() {
     let driver = "d.example.com".parse().unwrap();
     let sample = [("mtu".parse().unwrap(), AttributeValue::Int(1))];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Arc, Offered};
 use super::{Device, DeviceName, Entry, IfName, Inventory, IpNet, Link, LinkIdentity, LinkView};
 use crate::attribute::{Subject, attributes};
-use crate::filter::{Candidate, Verdict, is_representor, verdict};
+use crate::filter::{Candidate, Verdict, verdict};
 
 impl Inventory {
     /// How a link is to be shown, if that is not how it is shown already.
@@ -48,10 +48,7 @@ impl Inventory {
     /// Of several links on one port of a card, one is offered: no representor, then by name. The others' twin is it.
     fn twin(&self, entry: &Entry) -> Option<&IfName> {
         let on_port = self.ports.get(&entry.facts.pci?)?;
-        let rank = |link: &&Link| {
-            let port = link.phys_port_name.as_deref();
-            (port.is_some_and(is_representor), link.name.clone())
-        };
+        let rank = |link: &&Link| (link.is_representor(), link.name.clone());
         let first = on_port
             .iter()
             .filter_map(|index| self.link(*index))

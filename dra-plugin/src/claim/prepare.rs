@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Record};
 use network_driver_common::telemetry;
 use network_driver_kubernetes::EventKind;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 
-use super::fault::sentence;
 use super::plan::plan;
 use super::turn::Turn;
 use super::{AllocatedClaim, PrepareError};

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use network_driver_common::error::sentence;
 use network_driver_common::model::ClaimUid;
 use tracing::{debug, info};
 
-use super::fault::sentence;
 use super::turn::Turn;
 use super::{AllocatedClaim, PrepareError, ReadClaimError};
 use crate::driver::Driver;

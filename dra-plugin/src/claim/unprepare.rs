@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, DeviceName};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus::QuarantinedDevice;
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
 
 use super::UnprepareError;
-use super::fault::sentence;
 use crate::driver::Driver;
 use crate::metrics::Verb;
 use crate::reason::Reason;

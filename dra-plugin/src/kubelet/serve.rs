@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use network_driver_common::bus::Backoff;
+use network_driver_common::error::sentence;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -17,7 +18,6 @@ use tonic::transport::Server;
 use tracing::{Span, info, info_span, warn};
 
 use super::watch::{FileId, Watch};
-use crate::claim::sentence;
 
 /// Time that running calls get to end when the socket goes.
 const DRAIN: Duration = Duration::from_secs(6);

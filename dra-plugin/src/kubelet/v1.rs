@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, ClaimUid};
 use network_driver_proto::dra_v1::dra_plugin_server::{DraPlugin, DraPluginServer};
 use network_driver_proto::dra_v1::{
@@ -16,7 +17,7 @@ use network_driver_proto::dra_v1::{
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::claim::{PrepareError, Prepared, sentence};
+use crate::claim::{PrepareError, Prepared};
 use crate::driver::Driver;
 
 /// Longest a claim may take: the kubelet waits 45 s, and an answer has to reach it before that.

@@ -305,7 +305,10 @@ impl Writer {
         }
         let start = Instant::now();
         if let Err(failed) = self.store.commit(changes) {
-            error!(err = crate::claim::sentence(&failed), "state not written");
+            error!(
+                err = network_driver_common::error::sentence(&failed),
+                "state not written"
+            );
             self.metrics.database_error("commit");
             self.state = self.shared.read().clone();
             return Err(Arc::new(failed));

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use network_driver_common::error::sentence;
 use network_driver_common::model::DeviceName;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -27,7 +28,6 @@ use tracing::error;
 
 use super::codec::{decode, encode};
 use super::{Change, CommitError, Contents, Store};
-use crate::claim::sentence;
 
 /// Number of the layout that this build writes.
 const SCHEMA: u32 = 1;

@@ -1,15 +1,13 @@
 //! Finding a device's link: by our mark anywhere, by its identity at home, and elsewhere by what of its identity can be
 //! seen there (sysfs shows the links of home only, so it cannot tell the ports of one card apart in a pod).
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use network_driver_common::model::{
     ClaimUid, Device, DriverName, HardwareAddress, LinkIdentity, PciAddress,
 };
 use network_driver_netlink::Link;
+use network_driver_netlink::sysfs::Sysfs;
 
 use super::mark::Mark;
 
@@ -62,12 +60,9 @@ fn only(links: &[Link], passes: impl Fn(&Link) -> bool) -> Option<&Link> {
 fn is(link: &Link, identity: &LinkIdentity) -> bool {
     match identity {
         LinkIdentity::Pci { address, dev_port } => {
-            let files = files_of(link);
-            let address_of =
-                || pci_address(link).or_else(|| pci_function(&files.as_ref()?.join("device")));
-            !is_representor(link)
-                && address_of() == Some(*address)
-                && dev_port_of(files.as_deref()) == *dev_port
+            !link.is_representor()
+                && sysfs().pci_address(link) == Some(*address)
+                && sysfs().files(link).dev_port() == *dev_port
         }
         LinkIdentity::Other {
             kind,
@@ -85,7 +80,7 @@ fn is(link: &Link, identity: &LinkIdentity) -> bool {
 fn resembles(link: &Link, identity: &LinkIdentity) -> bool {
     match identity {
         LinkIdentity::Pci { address, .. } => {
-            !is_representor(link) && pci_address(link) == Some(*address)
+            !link.is_representor() && pci_address(link) == Some(*address)
         }
         LinkIdentity::Other {
             kind,
@@ -113,52 +108,13 @@ fn has_kind(link: &Link, kind: &str) -> bool {
     link.kind.as_deref().unwrap_or_default() == kind
 }
 
-/// A port of a card's switch that stands for a function behind it (`pf0vf3`, `c1pf0sf88`, `pf0`, but not `p0`): it
-/// shares the card's address.
-fn is_representor(link: &Link) -> bool {
-    let name = link.phys_port_name.as_deref().unwrap_or_default();
-    let behind_controller = name
-        .strip_prefix('c')
-        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
-    behind_controller.unwrap_or(name).starts_with("pf")
-}
-
-/// Where the link's PCI function sits, as netlink tells in any namespace.
+/// Where the link's PCI function sits, in whatever namespace the link is.
 fn pci_address(link: &Link) -> Option<PciAddress> {
-    let parent = link.bus.as_ref()?;
-    match parent.bus.as_str() {
-        "pci" => parent.name.parse().ok(),
-        "virtio" => pci_function(&Path::new("/sys/bus/virtio/devices").join(&parent.name)),
-        _ => None,
-    }
+    link.bus.as_ref()?;
+    sysfs().pci_address(link)
 }
 
-/// The PCI function that a device's folder is, or is right below: a virtio device is a child of its function.
-fn pci_function(device: &Path) -> Option<PciAddress> {
-    let device = fs::canonicalize(device).ok()?;
-    let named = |path: &Path| path.file_name()?.to_str()?.parse().ok();
-    let is_virtio = |path: &Path| {
-        let name = path.file_name().and_then(OsStr::to_str);
-        name.is_some_and(|name| name.starts_with("virtio"))
-    };
-    let above = device.parent().filter(|_| is_virtio(&device));
-    named(&device).or_else(|| named(above?))
-}
-
-/// The folder of a link at home; `None` when sysfs shows another namespace's link of that name.
-fn files_of(link: &Link) -> Option<PathBuf> {
-    let files = Path::new("/sys/class/net").join(OsStr::from_bytes(link.name.as_bytes()));
-    (number(&files, "ifindex") == Some(link.index)).then_some(files)
-}
-
-/// Which port of its function a link at home is; 0 when sysfs does not say.
-fn dev_port_of(files: Option<&Path>) -> u32 {
-    files
-        .and_then(|files| number(files, "dev_port"))
-        .unwrap_or_default()
-}
-
-fn number(files: &Path, name: &str) -> Option<u32> {
-    let text = fs::read_to_string(files.join(name)).ok()?;
-    text.trim().parse().ok()
+/// The mount that every process has. It shows the links of home and the devices of the machine.
+fn sysfs() -> Sysfs {
+    Sysfs::new(Path::new("/sys"))
 }

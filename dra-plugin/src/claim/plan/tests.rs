@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, LinkIdentity, Mtu};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::claim::fault::sentence;
 
 fn driver() -> DriverName {
     "network.example.com".parse().unwrap()

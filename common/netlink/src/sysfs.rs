@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use network_driver_common::model::PciAddress;
-use network_driver_netlink::Link;
+
+use crate::Link;
 
 /// More than any file of sysfs that is read here holds.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -64,6 +65,14 @@ impl Sysfs {
         let pci = device.as_deref().and_then(pci_function);
         LinkFiles { net, device, pci }
     }
+
+    /// Where the link's PCI function sits: as netlink tells, else as the files do.
+    pub fn pci_address(&self, link: &Link) -> Option<PciAddress> {
+        let parent = link.bus.as_ref().filter(|parent| parent.bus == "pci");
+        parent
+            .and_then(|parent| parent.name.parse().ok())
+            .or_else(|| self.files(link).pci().map(|pci| pci.address))
+    }
 }
 
 /// Whether a folder of `class/net` is that of the link and not of another namespace's link of the same name.
@@ -105,6 +114,12 @@ impl LinkFiles {
     /// Text from a file of the link.
     pub fn link_text(&self, name: &str) -> Option<String> {
         text(self.net.as_deref()?, name)
+    }
+
+    /// Which port of its function the link is (`dev_port`); 0 when sysfs does not say.
+    pub fn dev_port(&self) -> u32 {
+        let port = self.link_number("dev_port").unwrap_or_default();
+        u32::try_from(port).unwrap_or_default()
     }
 
     /// Name of the kernel driver of the device behind the link.

@@ -1,0 +1,443 @@
+//! What a story stands on: a namespace, a DeviceClass that matches only the story's own NICs, and verbs that read well.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate};
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Resource};
+use serde_json::{Value, json};
+
+use crate::claim::{DRIVER, Wants};
+use crate::cluster::Cluster;
+use crate::driver::Driver;
+use crate::nic::{Home, Nic, links};
+use crate::node::ip;
+use crate::pod::NewPod;
+use crate::wait::{Seen, until};
+
+/// Within this a pod is expected to start, a pod to vanish, a slice to follow: generous, for slow machines.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The ground of one story.
+pub(crate) struct Case {
+    pub(crate) cluster: Cluster,
+    pub(crate) driver: Driver,
+    pub(crate) namespace: String,
+    number: u8,
+    nics: AtomicU8,
+}
+
+impl Case {
+    /// Makes the namespace and the class; `number` tells the story's NICs and subnets from those of others.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub(crate) async fn open(
+        cluster: &Cluster,
+        driver: &Driver,
+        number: u8,
+        name: &str,
+    ) -> Result<Self> {
+        let case = Self {
+            cluster: cluster.clone(),
+            driver: driver.clone(),
+            namespace: name.replace('_', "-"),
+            number,
+            nics: AtomicU8::new(0),
+        };
+        let namespaces: Api<Namespace> = Api::all(case.cluster.client.clone());
+        let namespace = json!({"metadata": {"name": case.namespace}});
+        create(&namespaces, namespace).await?;
+        let expression = format!(
+            r#"device.driver == "{DRIVER}" && device.attributes["{DRIVER}"].?ifName.orValue("").startsWith("{}")"#,
+            case.prefix()
+        );
+        let class = json!({
+            "metadata": {"name": case.class()},
+            "spec": {"selectors": [{"cel": {"expression": expression}}]},
+        });
+        create(&case.classes(), class).await?;
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = case.api();
+        until("the namespace's service account", SOON, async || {
+            let account = accounts.get_opt("default").await?;
+            Ok(Seen::when(account.is_some(), "absent"))
+        })
+        .await?;
+        Ok(case)
+    }
+
+    /// Removes all that the story made; waits until the driver has let go of it.
+    ///
+    /// # Errors
+    /// Something stays.
+    pub(crate) async fn close(self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
+        let now = DeleteParams::default();
+        namespaces.delete(&self.namespace, &now).await?;
+        self.classes().delete(&self.class(), &now).await?;
+        let gone = until("the story's namespace gone", SOON * 2, async || {
+            let namespace = namespaces.get_opt(&self.namespace).await?;
+            let state = namespace.and_then(|n| n.status).and_then(|s| s.conditions);
+            Ok(Seen::when(state.is_none(), format!("{state:?}")))
+        })
+        .await;
+        for link in links()? {
+            if link.starts_with(&self.prefix()) {
+                ip(&format!("link del {link}"))?;
+            }
+        }
+        gone
+    }
+
+    fn prefix(&self) -> String {
+        format!("n{:02}-", self.number)
+    }
+
+    /// Name of the DeviceClass of this story's NICs.
+    pub(crate) fn class(&self) -> String {
+        format!("e2e-{}", self.namespace)
+    }
+
+    fn classes(&self) -> Api<DeviceClass> {
+        Api::all(self.cluster.client.clone())
+    }
+
+    /// Objects of the story's namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.namespace)
+    }
+
+    /// One more NIC of the node, offered by the driver.
+    ///
+    /// # Errors
+    /// It is not offered.
+    pub(crate) async fn nic(&self) -> Result<Nic> {
+        let nic = self.cable()?;
+        self.is_offered(&nic.name, true, SOON).await?;
+        Ok(nic)
+    }
+
+    /// One more NIC of the node; does not wait for the driver to offer it.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub(crate) fn cable(&self) -> Result<Nic> {
+        let number = self.nics.fetch_add(1, Ordering::Relaxed);
+        let net = self.number.saturating_add(100);
+        Nic::create(format!("{}{number}", self.prefix()), net, number)
+    }
+
+    /// Waits until a link is offered, or no longer is.
+    ///
+    /// # Errors
+    /// Not in time: what is offered instead.
+    pub(crate) async fn is_offered(
+        &self,
+        link: &str,
+        offered: bool,
+        within: Duration,
+    ) -> Result<()> {
+        let what = format!("{link} {}offered", if offered { "" } else { "not " });
+        until(&what, within, async || {
+            let names = self.cluster.offered().await?;
+            let is = names.iter().any(|name| name == link);
+            Ok(Seen::when(is == offered, format!("offered: {names:?}")))
+        })
+        .await
+    }
+
+    /// Nothing yet, of this story's class.
+    pub(crate) fn wants(&self) -> Wants {
+        Wants::of(&self.class())
+    }
+
+    /// Makes a claim template: any one NIC, without parameters but an address of that NIC's subnet when given.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub(crate) async fn template_for(&self, name: &str, nic: &Nic) -> Result<()> {
+        let wants = self.wants().request_link("nic", &nic.name).configured(
+            "nic",
+            json!({"interface": {"name": "net1", "addresses": [nic.address]}}),
+        );
+        self.template(name, &wants).await
+    }
+
+    /// Makes a claim template.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub(crate) async fn template(&self, name: &str, wants: &Wants) -> Result<()> {
+        let templates: Api<ResourceClaimTemplate> = self.api();
+        let template = wants.template(name)?;
+        templates.create(&PostParams::default(), &template).await?;
+        Ok(())
+    }
+
+    /// Makes a claim.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub(crate) async fn claim(&self, name: &str, wants: &Wants) -> Result<ResourceClaim> {
+        let claims: Api<ResourceClaim> = self.api();
+        let claim = wants.claim(name)?;
+        Ok(claims.create(&PostParams::default(), &claim).await?)
+    }
+
+    /// Makes a pod.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub(crate) async fn create(&self, pod: &NewPod) -> Result<Pod> {
+        let pods: Api<Pod> = self.api();
+        Ok(pods.create(&PostParams::default(), &pod.pod()?).await?)
+    }
+
+    /// Makes a pod and waits until it runs.
+    ///
+    /// # Errors
+    /// It does not: its state.
+    pub(crate) async fn start(&self, pod: &NewPod) -> Result<Pod> {
+        let pod = self.create(pod).await?;
+        self.runs(name(&pod)).await
+    }
+
+    /// Waits until a pod runs, all its containers.
+    ///
+    /// # Errors
+    /// It does not: its state and its events.
+    pub(crate) async fn runs(&self, name: &str) -> Result<Pod> {
+        let pods: Api<Pod> = self.api();
+        let running = until(&format!("{name} running"), SOON, async || {
+            let pod = pods.get(name).await?;
+            let state = state(&pod);
+            Ok(if state == "Running" {
+                Seen::Yes(pod)
+            } else {
+                Seen::Not(state)
+            })
+        })
+        .await;
+        match running {
+            Ok(pod) => Ok(pod),
+            Err(error) => {
+                let said = self.cluster.events(&self.namespace, name).await?;
+                Err(error.context(format!("events: {said:#?}")))
+            }
+        }
+    }
+
+    /// Deletes a pod and waits until it is gone.
+    ///
+    /// # Errors
+    /// It stays.
+    pub(crate) async fn delete(&self, pod: &str) -> Result<()> {
+        self.delete_with(pod, &DeleteParams::default()).await
+    }
+
+    /// Deletes a pod without grace.
+    ///
+    /// # Errors
+    /// It stays.
+    pub(crate) async fn force_delete(&self, pod: &str) -> Result<()> {
+        self.delete_with(pod, &DeleteParams::default().grace_period(0))
+            .await
+    }
+
+    async fn delete_with(&self, pod: &str, how: &DeleteParams) -> Result<()> {
+        let pods: Api<Pod> = self.api();
+        pods.delete(pod, how).await?;
+        until(&format!("{pod} gone"), SOON, async || {
+            Ok(match pods.get_opt(pod).await? {
+                Some(pod) => Seen::Not(state(&pod)),
+                None => Seen::Yes(()),
+            })
+        })
+        .await
+    }
+
+    /// Runs a command in a pod's container, like `kubectl exec`.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) async fn exec(&self, pod: &str, command: &str) -> Result<String> {
+        let words: Vec<_> = command.split_whitespace().collect();
+        self.cluster
+            .exec((&self.namespace, pod, "main"), &words)
+            .await
+    }
+
+    /// Checks that a pod reaches the other end of a NIC's wire.
+    ///
+    /// # Errors
+    /// No echo.
+    pub(crate) async fn pings(&self, pod: &str, nic: &Nic) -> Result<()> {
+        let command = format!("ping -c1 -W2 {}", nic.peer);
+        self.exec(pod, &command).await.map(|_| ())
+    }
+
+    /// Waits until something was said of an object: an event with this reason that contains this text.
+    ///
+    /// # Errors
+    /// It was not: what was said instead.
+    pub(crate) async fn event(&self, object: &str, reason: &str, text: &str) -> Result<()> {
+        let what = format!("event {reason} of {object} with `{text}`");
+        until(&what, SOON, async || {
+            let said = self.cluster.events(&self.namespace, object).await?;
+            let found = said
+                .iter()
+                .any(|event| event.starts_with(reason) && event.contains(text));
+            Ok(Seen::when(found, format!("{said:#?}")))
+        })
+        .await
+    }
+
+    /// The claim that was made for a pod from a template.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn claim_of(&self, pod: &str) -> Result<ResourceClaim> {
+        let pods: Api<Pod> = self.api();
+        let status = pods.get(pod).await?.status.unwrap_or_default();
+        let claims = status.resource_claim_statuses.unwrap_or_default();
+        let claim = claims
+            .into_iter()
+            .find_map(|claim| claim.resource_claim_name);
+        let claim = claim.with_context(|| format!("{pod} has no generated claim"))?;
+        Ok(self.api::<ResourceClaim>().get(&claim).await?)
+    }
+
+    /// Waits until a claim's status shows this interface in the pod; returns the entry.
+    ///
+    /// # Errors
+    /// It does not: the status.
+    pub(crate) async fn status_shows(&self, claim: &str, interface: &str) -> Result<Value> {
+        let claims: Api<ResourceClaim> = self.api();
+        until(
+            &format!("{claim}: status of {interface}"),
+            SOON,
+            async || {
+                let status = serde_json::to_value(claims.get(claim).await?.status)?;
+                let entries = status["devices"].as_array().cloned().unwrap_or_default();
+                let found = entries.into_iter().find(|entry| {
+                    entry["networkData"]["interfaceName"] == interface
+                        && ready(entry) == Some("True")
+                });
+                Ok(found.map_or_else(|| Seen::Not(status.to_string()), Seen::Yes))
+            },
+        )
+        .await
+    }
+
+    /// Waits until NICs are as they were, and the driver has forgotten all claims of this story.
+    ///
+    /// # Errors
+    /// One is not, or a record stays.
+    pub(crate) async fn all_is_as_before(&self, before: &[(&Nic, Home)]) -> Result<()> {
+        for (nic, home) in before {
+            nic.is_home_as(home).await?;
+        }
+        until("no record left", SOON, async || {
+            let records = self.records().await?;
+            Ok(Seen::when(records.is_empty(), format!("{records:?}")))
+        })
+        .await
+    }
+
+    /// What the driver durably knows of this story's claims.
+    ///
+    /// # Errors
+    /// The driver does not answer.
+    pub(crate) async fn records(&self) -> Result<Vec<Value>> {
+        let mut records = self.driver.claims().await?;
+        records.retain(|record| record["namespace"] == self.namespace.as_str());
+        Ok(records)
+    }
+
+    /// Pods of the story's namespace with this label.
+    ///
+    /// # Errors
+    /// The API server is away.
+    pub(crate) async fn pods(&self, app: &str) -> Result<Vec<Pod>> {
+        let labels = ListParams::default().labels(&format!("app={app}"));
+        Ok(self.api::<Pod>().list(&labels).await?.items)
+    }
+}
+
+fn ready(entry: &Value) -> Option<&str> {
+    let conditions = entry["conditions"].as_array()?;
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")?;
+    ready["status"].as_str()
+}
+
+async fn create<K>(api: &Api<K>, object: Value) -> Result<()>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    api.create(&PostParams::default(), &serde_json::from_value(object)?)
+        .await?;
+    Ok(())
+}
+
+/// Name of a pod.
+pub(crate) fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// UID of a pod.
+///
+/// # Errors
+/// It has none.
+pub(crate) fn uid(pod: &Pod) -> Result<&str> {
+    pod.metadata.uid.as_deref().context("no UID")
+}
+
+/// `Running` when all containers do, else why not.
+pub(crate) fn state(pod: &Pod) -> String {
+    let status = pod.status.clone().unwrap_or_default();
+    let phase = status.phase.unwrap_or_default();
+    let containers = status.container_statuses.unwrap_or_default();
+    let waiting = containers.iter().find_map(|container| {
+        let state = container.state.as_ref()?;
+        if let Some(waiting) = &state.waiting {
+            let reason = waiting.reason.as_deref().unwrap_or_default();
+            return Some(format!(
+                "{reason} {}",
+                waiting.message.as_deref().unwrap_or_default()
+            ));
+        }
+        state.terminated.as_ref().map(|ended| format!("{ended:?}"))
+    });
+    waiting.map_or(phase.clone(), |why| format!("{phase}: {why}"))
+}
+
+/// How often a pod's container was started again.
+pub(crate) fn restarts(pod: &Pod) -> i32 {
+    let status = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    status
+        .into_iter()
+        .flatten()
+        .map(|container| container.restart_count)
+        .sum()
+}
+
+/// Checks that a text contains another.
+///
+/// # Errors
+/// It does not.
+pub(crate) fn contains(text: &str, part: &str) -> Result<()> {
+    ensure!(text.contains(part), "`{part}` is not in:\n{text}");
+    Ok(())
+}

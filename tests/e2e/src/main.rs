@@ -1,0 +1,43 @@
+//! The end-to-end suite: the driver, installed by its chart on a real one-node Kubernetes, in short stories.
+//!
+//! `make e2e` builds and starts the node (see `node/`) and runs this program *inside* it, so that the API server, links,
+//! processes and namespaces of the node are simply there. Without arguments every story runs, one after the other.
+
+mod case;
+mod claim;
+mod cluster;
+mod driver;
+mod nic;
+mod node;
+mod numbers;
+mod pod;
+mod stories;
+mod suite;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Run the stories whose names contain one of the given words; without words, all.
+#[derive(Debug, Parser)]
+#[command(name = "e2e")]
+struct Args {
+    /// Parts of the names of stories
+    words: Vec<String>,
+    /// Print the names of the stories and end
+    #[arg(long)]
+    list: bool,
+    /// The driver's Helm chart
+    #[arg(long, value_name = "DIR", default_value = "charts/network-driver")]
+    chart: PathBuf,
+    /// Where the logs of a failed story are kept, a folder each
+    #[arg(long, value_name = "DIR", default_value = "target/e2e/failed")]
+    keep: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    suite::run(Args::parse()).await
+}

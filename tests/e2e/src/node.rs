@@ -1,0 +1,178 @@
+//! The node, seen from inside: its programs, its daemons, its processes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::wait::{Seen, until};
+
+/// The node's files; `node/init` puts them here.
+const DIR: &str = "/run/e2e";
+
+/// Runs a program of the node and returns what it printed.
+///
+/// # Errors
+/// It cannot be run, or failed: with what it wrote to standard error.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<String> {
+    let command = || format!("{program} {}", args.join(" "));
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(command)?;
+    ensure!(
+        output.status.success(),
+        "{}: {}: {}{}",
+        command(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim(),
+        String::from_utf8_lossy(&output.stdout).trim(),
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs `ip -json …`.
+///
+/// # Errors
+/// `ip` failed.
+pub(crate) fn ip_json(args: &str) -> Result<Value> {
+    let mut all = vec!["-j"];
+    all.extend(args.split_whitespace());
+    let text = run("ip", &all)?;
+    if text.trim().is_empty() {
+        return Ok(Value::Array(Vec::new()));
+    }
+    serde_json::from_str(&text).with_context(|| format!("ip {}: {text}", all.join(" ")))
+}
+
+/// Runs `ip …`.
+///
+/// # Errors
+/// `ip` failed.
+pub(crate) fn ip(args: &str) -> Result<()> {
+    run("ip", &args.split_whitespace().collect::<Vec<_>>()).map(|_| ())
+}
+
+/// Sends a packet from the world outside and waits for its echo.
+///
+/// # Errors
+/// There was none within a second.
+pub(crate) fn ping_from_outside(address: &str) -> Result<()> {
+    let arguments = ["netns", "exec", "ext", "busybox", "ping"];
+    run(
+        "ip",
+        &[&arguments[..], &["-c1", "-W1", address][..]].concat(),
+    )
+    .map(|_| ())
+}
+
+/// What the node runs beside pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Daemon {
+    ApiServer,
+    Kubelet,
+    Runtime,
+}
+
+impl Daemon {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "apiserver",
+            Self::Kubelet => "kubelet",
+            Self::Runtime => runtime(),
+        }
+    }
+
+    fn pid(self) -> Option<String> {
+        fs::read_to_string(format!("{DIR}/pid/{}", self.name())).ok()
+    }
+
+    /// Ends the daemon and waits until it is gone.
+    ///
+    /// # Errors
+    /// It did not end.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.ask("stop")?;
+        let what = format!("{} stopped", self.name());
+        until(&what, Duration::from_secs(30), async || {
+            Ok(Seen::when(self.pid().is_none(), "it runs"))
+        })
+        .await
+    }
+
+    /// Starts the daemon again; does not wait until it works.
+    ///
+    /// # Errors
+    /// The node does not listen.
+    pub(crate) fn start(self) -> Result<()> {
+        self.ask("start")
+    }
+
+    /// Ends the daemon and starts it again.
+    ///
+    /// # Errors
+    /// It did not end.
+    pub(crate) async fn restart(self) -> Result<()> {
+        self.stop().await?;
+        self.start()
+    }
+
+    fn ask(self, verb: &str) -> Result<()> {
+        let line = format!("{verb} {}\n", self.name());
+        fs::write(format!("{DIR}/control"), line).context("ask PID 1 of the node")
+    }
+}
+
+/// The container runtime of this node: `containerd` or `crio`.
+pub(crate) fn runtime() -> &'static str {
+    if Path::new("/run/crio/crio.sock").exists() {
+        "crio"
+    } else {
+        "containerd"
+    }
+}
+
+/// Kills the process that holds a pod's sandbox, as the kernel would when memory runs out.
+///
+/// # Errors
+/// No such process.
+pub(crate) fn kill_sandbox(pod_uid: &str) -> Result<()> {
+    let pauses = pids(|command| command.starts_with(b"/pause"))?;
+    for pid in pauses {
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        if cgroup.contains(pod_uid) {
+            return run("kill", &["-KILL", &pid]).map(|_| ());
+        }
+    }
+    bail!("no sandbox process of pod {pod_uid}")
+}
+
+/// Processes of the node whose command line is such.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub(crate) fn pids(such: impl Fn(&[u8]) -> bool) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_string_lossy().into_owned();
+        let is_process = pid.bytes().all(|b| b.is_ascii_digit());
+        if is_process && such(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Copies the logs of the node's daemons and of all containers.
+///
+/// # Errors
+/// The folder cannot be made.
+pub(crate) fn keep_logs(to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let to = to.to_string_lossy();
+    run("cp", &["-rL", &format!("{DIR}/log"), &to])?;
+    run("cp", &["-rL", "/var/log/pods", &to]).map(|_| ())
+}

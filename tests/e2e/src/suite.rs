@@ -1,0 +1,99 @@
+//! Runs the stories one after the other, tells how long each took, keeps the logs of those that fail.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::Args;
+use crate::case::Case;
+use crate::cluster::Cluster;
+use crate::driver::Driver;
+use crate::stories::{STORIES, Story};
+use crate::{node, numbers};
+
+/// No story takes longer; one that does is stuck.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs the stories that are asked for.
+///
+/// # Errors
+/// The node is not there.
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let wanted = |story: &&Story| {
+        args.words.is_empty() || args.words.iter().any(|word| story.name.contains(word))
+    };
+    let stories: Vec<_> = (1..)
+        .zip(STORIES.iter())
+        .filter(|(_, story)| wanted(story))
+        .collect();
+    if args.list {
+        for (_, story) in &stories {
+            say(story.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cluster = Cluster::connect().await?;
+    let driver = Driver::new(&cluster, &args.chart);
+    let started = Instant::now();
+    let mut failed = Vec::new();
+    for (number, story) in &stories {
+        let began = Instant::now();
+        let result = tell(&cluster, &driver, *number, story).await;
+        let seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => say(&format!("ok    {seconds:6.1} s  {}", story.name)),
+            Err(error) => {
+                let keep = args.keep.join(story.name);
+                say(&format!(
+                    "FAIL  {seconds:6.1} s  {}\n{error:?}\nlogs: {}",
+                    story.name,
+                    keep.display()
+                ));
+                keep_logs(&keep)?;
+                failed.push(story.name);
+            }
+        }
+    }
+    numbers::print();
+    let seconds = started.elapsed().as_secs_f64();
+    let passed = stories.len().saturating_sub(failed.len());
+    say(&format!(
+        "{passed} of {} stories passed on {} in {seconds:.0} s",
+        stories.len(),
+        node::runtime()
+    ));
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn tell(cluster: &Cluster, driver: &Driver, number: u8, story: &Story) -> Result<()> {
+    let case = Case::open(cluster, driver, number, story.name)
+        .await
+        .context("set the stage")?;
+    let told = tokio::time::timeout(LIMIT, (story.tell)(&case)).await;
+    let told = told
+        .with_context(|| format!("stuck: took longer than {LIMIT:?}"))
+        .flatten();
+    let closed = case.close().await.context("clear the stage");
+    told.and(closed)
+}
+
+fn keep_logs(to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    node::keep_logs(to)
+}
+
+/// Prints a line for people.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout();
+    // A reader who went away is no reason to fail.
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
