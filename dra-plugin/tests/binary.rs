@@ -134,7 +134,7 @@ fn what_cannot_work_is_refused_with_a_sentence_and_a_code() {
             "--node-name",
             "",
             3,
-            "the name of this node is missing (--node-name)",
+            "the name of this node is missing (--node-name, NODE_NAME)",
         ),
         (
             "--kubelet-root-dir",

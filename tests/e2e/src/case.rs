@@ -16,7 +16,7 @@ use crate::driver::Driver;
 use crate::nic::{Home, Nic, links};
 use crate::node::ip;
 use crate::pod::NewPod;
-use crate::wait::{Seen, until};
+use crate::wait::{Seen, throughout, until};
 
 /// Within this a pod is expected to start, a pod to vanish, a slice to follow: generous, for slow machines.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -191,6 +191,20 @@ impl Case {
         Ok(claims.create(&PostParams::default(), &claim).await?)
     }
 
+    /// Deletes a claim and waits until it is gone.
+    ///
+    /// # Errors
+    /// It stays.
+    pub(crate) async fn delete_claim(&self, name: &str) -> Result<()> {
+        let claims: Api<ResourceClaim> = self.api();
+        claims.delete(name, &DeleteParams::default()).await?;
+        until(&format!("claim {name} gone"), SOON, async || {
+            let claim = claims.get_opt(name).await?;
+            Ok(Seen::when(claim.is_none(), "it is there"))
+        })
+        .await
+    }
+
     /// Makes a pod.
     ///
     /// # Errors
@@ -232,6 +246,35 @@ impl Case {
                 Err(error.context(format!("events: {said:#?}")))
             }
         }
+    }
+
+    /// Checks that none of a pod's containers starts, all the while.
+    ///
+    /// # Errors
+    /// One did.
+    pub(crate) async fn stays_waiting(&self, name: &str, time: Duration) -> Result<()> {
+        let pods: Api<Pod> = self.api();
+        throughout(&format!("{name} does not start"), time, async || {
+            let pod = pods.get(name).await?;
+            let containers = pod
+                .status
+                .as_ref()
+                .and_then(|s| s.container_statuses.as_ref());
+            let started = containers.into_iter().flatten().any(|container| {
+                let state = container.state.clone().unwrap_or_default();
+                container.restart_count > 0 || state.running.is_some() || state.terminated.is_some()
+            });
+            let phase = pod
+                .status
+                .as_ref()
+                .and_then(|s| s.phase.clone())
+                .unwrap_or_default();
+            Ok(Seen::when(
+                !started && phase == "Pending",
+                format!("{phase} {}", state(&pod)),
+            ))
+        })
+        .await
     }
 
     /// Deletes a pod and waits until it is gone.

@@ -6,6 +6,9 @@ use futures::future::LocalBoxFuture;
 use crate::case::Case;
 
 mod basic;
+mod inventory;
+mod refusals;
+mod trouble;
 
 /// One story.
 pub(crate) struct Story {
@@ -20,4 +23,26 @@ macro_rules! stories {
 }
 
 /// All stories.
-pub(crate) const STORIES: &[Story] = stories![basic::a_pod_gets_a_nic_and_gives_it_back,];
+pub(crate) const STORIES: &[Story] = stories![
+    basic::a_pod_gets_a_nic_and_gives_it_back,
+    basic::a_nic_is_configured_as_the_claim_says,
+    basic::a_pod_gets_several_nics,
+    basic::a_claim_serves_pods_one_after_another,
+    basic::a_second_pod_of_a_claim_waits_for_the_first,
+    basic::a_deployment_over_all_nics_is_rolled,
+    refusals::a_host_network_pod_is_refused,
+    refusals::wrong_parameters_are_named_and_can_be_corrected,
+    refusals::a_pod_too_many_waits_for_a_free_nic,
+    refusals::two_nics_of_one_name_are_refused,
+    inventory::the_nodes_own_links_are_never_offered,
+    inventory::slices_follow_the_node,
+    inventory::attributes_follow_the_link,
+    inventory::a_hundred_and_fifty_links_are_all_offered,
+    trouble::a_restarted_container_keeps_its_nic,
+    trouble::a_new_sandbox_has_the_nic_again,
+    trouble::a_force_deleted_pod_gives_its_nic_back,
+    trouble::a_kubelet_restart_disturbs_nobody,
+    trouble::a_runtime_restart_disturbs_nobody,
+    trouble::a_pod_deleted_while_the_runtime_is_away_gives_its_nic_back,
+    trouble::the_claims_status_arrives_after_the_api_server_was_away,
+];
