@@ -95,13 +95,7 @@ pub(crate) async fn write(driver: &Driver) -> std::convert::Infallible {
     let mut forbidden = false;
     loop {
         let due = queue.next().await;
-        let span = info_span!(
-            "PATCH resourceclaims/status",
-            otel.name = "PATCH /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}/status",
-            otel.kind = "client",
-            http.request.method = "PATCH",
-            dra.claim.uid = %due.uid,
-        );
+        let span = info_span!("claim.status", dra.claim.uid = %due.uid);
         telemetry::set_parent(&span, due.work.traceparent.as_deref());
         let write = write_one(&driver.claims, driver.name.as_str(), &due.work);
         match write.instrument(span).await {
@@ -200,8 +194,14 @@ async fn write_one(
     let target = target.map_err(|error| WriteError::Read(ReadClaimError::Version(error)))?;
     let params = PatchParams::apply(driver).force();
     let patch = Patch::Apply(&patch);
+    let span = info_span!(
+        "PATCH resourceclaims/status",
+        otel.name = "PATCH /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}/status",
+        otel.kind = "client",
+        http.request.method = "PATCH",
+    );
     let write = target.patch_status(&update.claim.name, &params, &patch);
-    match tokio::time::timeout(TIMEOUT, write).await {
+    match tokio::time::timeout(TIMEOUT, write.instrument(span)).await {
         Ok(Ok(_)) => Ok(Outcome::Written),
         // Deleted since it was read.
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Outcome::Dropped),
