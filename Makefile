@@ -3,13 +3,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 MUSL := x86_64-unknown-linux-musl
+# By package, so that features which only tests need stay out of the daemons.
+DAEMONS := -p network-driver-discovery -p network-driver-dra-plugin -p network-driver-nri-hook
 # cargo-nextest runs each test in a process of its own; plain cargo test does too well enough.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 NEXTEST_PROFILE ?= default
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
 demo: build ## Run the main job on this machine: a pod gets a real interface and gives it back
@@ -29,8 +31,17 @@ else
 	.ci/with-namespaces cargo test --offline --workspace
 endif
 
+.PHONY: bench
+bench: ## Measure the driver on this machine, each figure beside its floor (BENCH="--rounds 200 --json")
+	@cargo build --locked --profile ci --bins
+	@target/ci/bench $(BENCH)
+
+.PHONY: e2e
+e2e: ## Run the driver on a real one-node Kubernetes (root; RUNTIME=crio, CASES="words of stories", KEEP=1)
+	@tests/e2e/run $(CASES)
+
 .PHONY: check
-check: fmt-check clippy doc check-arrows deny musl ## Run every check that is not a test
+check: fmt-check clippy doc check-arrows deny musl check-chart lint-dockerfile ## Run every check that is not a test
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -59,7 +70,57 @@ deny: ## Check licences, bans and sources of all dependencies (cargo-deny)
 .PHONY: musl
 musl: ## Build the daemons for static musl, the target of the images
 	rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL)
-	cargo build --locked --target $(MUSL) --bin discovery --bin dra-plugin --bin nri-hook
+	cargo build --locked --target $(MUSL) $(DAEMONS)
+
+# Profile of the images' binaries: release, or ci for tests, which builds in half the time.
+IMAGE_PROFILE ?= release
+IMAGE_REPOSITORY ?= registry.example.com/network-driver
+IMAGE_TARGETS := $(MUSL) $(filter aarch64-unknown-linux-musl,$(shell rustup target list --installed 2>/dev/null))
+IMAGE_ARCH_x86_64-unknown-linux-musl := amd64
+IMAGE_ARCH_aarch64-unknown-linux-musl := arm64
+
+.PHONY: images
+images: ## Write an OCI archive per component to target/images (arm64 too where that target is installed)
+	rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL)
+	cargo build --locked --profile $(IMAGE_PROFILE) $(IMAGE_TARGETS:%=--target %) $(DAEMONS)
+	deploy/images --repository $(IMAGE_REPOSITORY) $(foreach t,$(IMAGE_TARGETS),$(IMAGE_ARCH_$(t))=target/$(t)/$(IMAGE_PROFILE))
+
+# Helm of the machine, else the one that was built for the e2e tests.
+HELM ?= $(or $(shell command -v helm),$(lastword $(wildcard $(or $(NETWORK_DRIVER_CACHE),$(HOME)/.cache/network-driver)/tools/*/helm)))
+export HELM
+
+.PHONY: check-chart
+check-chart: ## Check the chart, its README and deploy/install.yaml (Helm)
+ifeq ($(HELM),)
+	@echo "SKIPPED: check-chart: no helm here; HELM=PATH names one, tests/e2e/tools/build helm builds one" >&2
+else
+	.ci/check-chart
+endif
+
+.PHONY: check-examples
+check-examples: ## Ask the cluster of KUBECONFIG whether it takes deploy/examples
+	.ci/check-examples
+
+.PHONY: lint-dockerfile
+lint-dockerfile: ## Lint deploy/Dockerfile (hadolint)
+	.ci/lint-dockerfile
+
+.PHONY: chart-docs
+chart-docs: ## Write the chart's table of values from the comments in values.yaml
+	deploy/chart-docs
+
+.PHONY: install-yaml
+install-yaml: ## Write deploy/install.yaml from the chart (Helm)
+	deploy/install-yaml > target/install.yaml && mv target/install.yaml deploy/install.yaml
+
+.PHONY: kind-cluster
+kind-cluster: ## Make a cluster with kind, with two interfaces to give away on its worker
+	kind create cluster --config deploy/kind.yaml
+	for n in 1 2; do docker exec network-driver-worker sh -c "ip link add nic$$n type veth peer wire$$n && ip link set nic$$n up && ip link set wire$$n up"; done
+
+.PHONY: kind-image
+kind-image: images ## Build the images and load them into the kind cluster
+	for image in target/images/*.tar; do kind load image-archive --name network-driver "$$image"; done
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -12,6 +12,7 @@ use network_driver_common::model::IfName;
 use network_driver_common::telemetry::TelemetryArgs;
 
 use crate::filter::NamePattern;
+use crate::verify::VerifyArgs;
 
 /// Finds the node's network interfaces and offers them to Kubernetes in ResourceSlices
 #[derive(Debug, Clone, Parser)]
@@ -55,6 +56,8 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Check through the API server that the driver's pods are ready and that their nodes' devices are published
+    Verify(VerifyArgs),
     /// Questions to the running daemon.
     #[command(flatten)]
     Admin(AdminCommand),

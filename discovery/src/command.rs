@@ -8,6 +8,7 @@ use network_driver_common::cli::{Output, table};
 use network_driver_common::metrics::registry;
 use network_driver_common::model::{AttributeValue, Device, IfName};
 use network_driver_common::runtime::{Exit, print};
+use network_driver_kubernetes::connect;
 use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::{Link, ListLinksRequest};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::args::{Args, Command};
 use crate::metrics::{Metrics, Trigger};
 use crate::scan::Scanner;
+use crate::verify::{VerifyError, WRONG, verify};
 use crate::{REFUSED, config, server};
 
 /// Deadline of a question to the daemon.
@@ -28,6 +30,14 @@ pub async fn run(args: Args, command: Command) -> Result<(), Exit> {
     let text = match command {
         Command::Links { output } => show(&links(&args).await?, output),
         Command::Scan { output } => show(&scan(args).await?, output),
+        Command::Verify(wanted) => {
+            let cluster = connect(args.cluster.kubeconfig.as_deref()).await?;
+            let cluster = cluster.ok_or(VerifyError::NoCluster)?;
+            let driver = &args.node.driver_name;
+            let (text, verdict) = verify(cluster.client(), driver, &wanted).await?;
+            print(&text);
+            return verdict.map_err(|error| Exit::new(WRONG, error));
+        }
         Command::Admin(command) => {
             admin::ask(args.bus.dir(), Component::Discovery, command).await?
         }

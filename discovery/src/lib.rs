@@ -21,6 +21,7 @@ pub mod node;
 pub mod scan;
 pub mod server;
 pub mod slice;
+pub mod verify;
 pub use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;

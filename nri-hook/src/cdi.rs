@@ -141,6 +141,8 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::testing::{claim, interface};
 
@@ -172,6 +174,21 @@ mod tests {
             1,
             "nothing else"
         );
+    }
+
+    #[test]
+    fn a_file_is_never_seen_half_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let cdi = directory(dir.path());
+        cdi.define(&claim("a"), &[interface("net1")]).unwrap();
+        let path = cdi.path(&claim("a"));
+        let before = fs::read(&path).unwrap();
+        let mut reader = fs::File::open(&path).unwrap();
+        cdi.define(&claim("a"), &[interface("net2")]).unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, before, "replaced, not written over");
+        assert_ne!(fs::read(&path).unwrap(), before);
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Cluster {
     books: Mutex<Books>,
     binaries: Binaries,
     tracing: bool,
+    log_level: &'static str,
     dir: tempfile::TempDir,
 }
 
@@ -123,6 +124,7 @@ impl Cluster {
             books: Mutex::default(),
             binaries,
             tracing: setup.tracing,
+            log_level: setup.log_level,
             dir,
         })
     }
@@ -137,6 +139,11 @@ impl Cluster {
 
     fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The binary of a daemon.
+    pub(crate) fn binary(&self, component: Component) -> PathBuf {
+        self.binaries.path(component)
     }
 
     /// Directory of the bus.

@@ -104,6 +104,11 @@ impl Daemon {
         self.component
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it at once, as a crash does.
     ///
     /// # Errors
@@ -172,7 +177,7 @@ impl Drop for Daemon {
 }
 
 /// Gives the calling thread a mount namespace with a sysfs of its network namespace.
-fn mount_sysfs(at: &Path) -> anyhow::Result<()> {
+pub(crate) fn mount_sysfs(at: &Path) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
     let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
     mount(none, "/", none, private, none).context("make mounts private")?;

@@ -3,7 +3,6 @@
 //! It fails, with an exit code that is not zero, when anything does not work or home is not as it was.
 
 mod page;
-mod privilege;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,6 +15,7 @@ use network_driver_netlink::testing::State;
 use network_driver_netlink::{LinkKind, NewLink};
 
 use crate::cluster::{Claim, Cluster, PATIENCE, PodHandle, Setup};
+use crate::privilege;
 use crate::wait::until_true;
 use page::Page;
 

@@ -7,6 +7,7 @@
 //! The stand-ins are written from the protocols, independently of the daemons' code.
 
 pub mod api_server;
+pub mod bench;
 pub mod cluster;
 pub mod collector;
 pub mod daemon;
@@ -15,5 +16,6 @@ mod json;
 pub mod kubelet;
 pub mod node;
 pub mod ping;
+mod privilege;
 pub mod runtime;
 pub mod wait;

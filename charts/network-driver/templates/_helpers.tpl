@@ -45,10 +45,7 @@ name: {{ include "network-driver.fullname" $root }}{{ index . 1 }}
 namespace: {{ include "network-driver.namespace" $root }}
 {{- end }}
 labels:
-  {{- include "network-driver.labels" $root | nindent 2 }}
-  {{- with index . 3 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- toYaml (mergeOverwrite (fromYaml (include "network-driver.labels" $root)) (index . 3)) | nindent 2 }}
 {{- with merge (dict) (index . 4) $root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -206,6 +206,36 @@ async fn after_a_reboot_the_links_are_looked_at_anew() {
 }
 
 #[tokio::test]
+async fn a_record_without_snapshots_is_looked_at_before_it_is_answered() {
+    let mut before = record("c-1", &["eth1"]);
+    before.attachments[0].snapshot = None;
+    let contents = Contents {
+        records: vec![before],
+        ..Contents::default()
+    };
+    let node = Node::start_with(contents, "boot-1").await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    assert_eq!(node.prepare_one("c-1").await.unwrap(), ["eth1"]);
+    assert_eq!(hook.state().orders, ["check c-1", "commit c-1"]);
+    let kept = node.driver.book.records()[0].clone();
+    assert!(kept.attachments[0].snapshot.is_some());
+}
+
+#[tokio::test]
+async fn a_claim_that_was_allocated_anew_is_not_answered_with_what_was_prepared() {
+    let node = Node::start().await;
+    let _hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    node.api.allocate("c-1", &["eth2"], None);
+    let error = node.prepare_one("c-1").await.unwrap_err();
+    assert!(error.contains("eth1"), "{error}");
+    node.unprepare("c-1").await.unwrap();
+    assert_eq!(node.prepare_one("c-1").await.unwrap(), ["eth2"]);
+}
+
+#[tokio::test]
 async fn without_a_ready_hook_nothing_is_prepared_and_the_sentence_says_why() {
     let node = Node::start().await;
     node.api.allocate("c-1", &["eth1"], None);

@@ -60,7 +60,10 @@ impl<D: Devices> Hook<D> {
                 self.release(&claim).instrument(span).await
             }
             Kind::Abandon(claim) => {
-                self.records.abandon(&claim_uid(&claim)?);
+                let claim = claim_uid(&claim)?;
+                // The check that it takes back may still run.
+                let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
+                self.records.abandon(&claim);
                 Answer::Done(Done {})
             }
         })

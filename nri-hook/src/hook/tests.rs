@@ -393,6 +393,21 @@ async fn a_check_answers_with_snapshots_and_attaches_nothing() {
 }
 
 #[tokio::test]
+async fn an_abandon_waits_for_the_check_that_it_takes_back() {
+    let node = Node::new();
+    let turn = node.hook.turns.take(&BTreeSet::from([claim("c")])).await;
+    let abandon = node.order(Kind::Abandon(ClaimRef {
+        claim_uid: "c".into(),
+    }));
+    let check = async {
+        node.hook.records.check(record("c", &["p"]));
+        drop(turn);
+    };
+    tokio::join!(abandon, check);
+    assert!(node.hook.records.all().is_empty());
+}
+
+#[tokio::test]
 async fn a_refused_check_carries_class_reason_and_sentence() {
     let node = Node::new();
     node.hook

@@ -53,6 +53,11 @@ impl FakeDevices {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }
 
+    fn id_file(&self, uid: &str) -> PathBuf {
+        let name = format!("network-example-com-claim-{uid}.json");
+        self.cdi.join(name)
+    }
+
     /// Changes how it behaves.
     pub(crate) fn set(&self, change: impl FnOnce(&mut FakeState)) {
         change(&mut self.state.lock().unwrap());
@@ -101,6 +106,10 @@ impl Devices for FakeDevices {
             .iter()
             .map(|record| record.claim.uid.to_string())
             .collect();
+        for uid in &uids {
+            let defined = self.id_file(uid).exists();
+            assert!(!defined, "the id of {uid} is defined before it is attached");
+        }
         state.log.push(format!("attach {}", uids.join("+")));
         while state.closed {
             state = self.opened.wait(state).unwrap();
@@ -123,13 +132,8 @@ impl Devices for FakeDevices {
 
     fn detach(&self, record: &Record, netns: Option<&Netns>) -> Detached {
         let uid = &record.claim.uid;
-        let file = self
-            .cdi
-            .join(format!("network-example-com-claim-{uid}.json"));
-        assert!(
-            !file.exists(),
-            "the id of {uid} is defined while it is detached"
-        );
+        let defined = self.id_file(uid.as_str()).exists();
+        assert!(!defined, "the id of {uid} is defined while it is detached");
         let mut state = self.state.lock().unwrap();
         let from = if netns.is_some() { "pod" } else { "anywhere" };
         state.log.push(format!("detach {uid} from {from}"));

@@ -1,9 +1,11 @@
 //! What a story stands on: a namespace, a DeviceClass that matches only the story's own NICs, and verbs that read well.
 
+mod pods;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate};
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -15,8 +17,9 @@ use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::nic::{Home, Nic, links};
 use crate::node::ip;
-use crate::pod::NewPod;
-use crate::wait::{Seen, throughout, until};
+use crate::wait::{Seen, until};
+
+pub(crate) use pods::{name, restarts, state, uid};
 
 /// Within this a pod is expected to start, a pod to vanish, a slice to follow: generous, for slow machines.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -44,7 +47,7 @@ impl Case {
         let case = Self {
             cluster: cluster.clone(),
             driver: driver.clone(),
-            namespace: name.replace('_', "-"),
+            namespace: namespace_of(name),
             number,
             nics: AtomicU8::new(0),
         };
@@ -78,10 +81,20 @@ impl Case {
         let now = DeleteParams::default();
         namespaces.delete(&self.namespace, &now).await?;
         self.classes().delete(&self.class(), &now).await?;
-        let gone = until("the story's namespace gone", SOON * 2, async || {
-            let namespace = namespaces.get_opt(&self.namespace).await?;
-            let state = namespace.and_then(|n| n.status).and_then(|s| s.conditions);
-            Ok(Seen::when(state.is_none(), format!("{state:?}")))
+        // The namespace itself takes five seconds more, for which nobody has to wait.
+        let gone = until("the story's pods and claims gone", SOON * 2, async || {
+            let pods: Vec<_> = self.api::<Pod>().list(&ListParams::default()).await?.items;
+            let pods: Vec<_> = pods.iter().map(|pod| (name(pod), state(pod))).collect();
+            let claims = self
+                .api::<ResourceClaim>()
+                .list(&ListParams::default())
+                .await?
+                .items;
+            let names: Vec<_> = claims.iter().map(|claim| &claim.metadata.name).collect();
+            Ok(Seen::when(
+                pods.is_empty() && names.is_empty(),
+                format!("{pods:?} {names:?}"),
+            ))
         })
         .await;
         for link in links()? {
@@ -121,6 +134,7 @@ impl Case {
     pub(crate) async fn nic(&self) -> Result<Nic> {
         let nic = self.cable()?;
         self.is_offered(&nic.name, true, SOON).await?;
+        nic.settled().await?;
         Ok(nic)
     }
 
@@ -205,127 +219,6 @@ impl Case {
         .await
     }
 
-    /// Makes a pod.
-    ///
-    /// # Errors
-    /// The API server refused.
-    pub(crate) async fn create(&self, pod: &NewPod) -> Result<Pod> {
-        let pods: Api<Pod> = self.api();
-        Ok(pods.create(&PostParams::default(), &pod.pod()?).await?)
-    }
-
-    /// Makes a pod and waits until it runs.
-    ///
-    /// # Errors
-    /// It does not: its state.
-    pub(crate) async fn start(&self, pod: &NewPod) -> Result<Pod> {
-        let pod = self.create(pod).await?;
-        self.runs(name(&pod)).await
-    }
-
-    /// Waits until a pod runs, all its containers.
-    ///
-    /// # Errors
-    /// It does not: its state and its events.
-    pub(crate) async fn runs(&self, name: &str) -> Result<Pod> {
-        let pods: Api<Pod> = self.api();
-        let running = until(&format!("{name} running"), SOON, async || {
-            let pod = pods.get(name).await?;
-            let state = state(&pod);
-            Ok(if state == "Running" {
-                Seen::Yes(pod)
-            } else {
-                Seen::Not(state)
-            })
-        })
-        .await;
-        match running {
-            Ok(pod) => Ok(pod),
-            Err(error) => {
-                let said = self.cluster.events(&self.namespace, name).await?;
-                Err(error.context(format!("events: {said:#?}")))
-            }
-        }
-    }
-
-    /// Checks that none of a pod's containers starts, all the while.
-    ///
-    /// # Errors
-    /// One did.
-    pub(crate) async fn stays_waiting(&self, name: &str, time: Duration) -> Result<()> {
-        let pods: Api<Pod> = self.api();
-        throughout(&format!("{name} does not start"), time, async || {
-            let pod = pods.get(name).await?;
-            let containers = pod
-                .status
-                .as_ref()
-                .and_then(|s| s.container_statuses.as_ref());
-            let started = containers.into_iter().flatten().any(|container| {
-                let state = container.state.clone().unwrap_or_default();
-                container.restart_count > 0 || state.running.is_some() || state.terminated.is_some()
-            });
-            let phase = pod
-                .status
-                .as_ref()
-                .and_then(|s| s.phase.clone())
-                .unwrap_or_default();
-            Ok(Seen::when(
-                !started && phase == "Pending",
-                format!("{phase} {}", state(&pod)),
-            ))
-        })
-        .await
-    }
-
-    /// Deletes a pod and waits until it is gone.
-    ///
-    /// # Errors
-    /// It stays.
-    pub(crate) async fn delete(&self, pod: &str) -> Result<()> {
-        self.delete_with(pod, &DeleteParams::default()).await
-    }
-
-    /// Deletes a pod without grace.
-    ///
-    /// # Errors
-    /// It stays.
-    pub(crate) async fn force_delete(&self, pod: &str) -> Result<()> {
-        self.delete_with(pod, &DeleteParams::default().grace_period(0))
-            .await
-    }
-
-    async fn delete_with(&self, pod: &str, how: &DeleteParams) -> Result<()> {
-        let pods: Api<Pod> = self.api();
-        pods.delete(pod, how).await?;
-        until(&format!("{pod} gone"), SOON, async || {
-            Ok(match pods.get_opt(pod).await? {
-                Some(pod) => Seen::Not(state(&pod)),
-                None => Seen::Yes(()),
-            })
-        })
-        .await
-    }
-
-    /// Runs a command in a pod's container, like `kubectl exec`.
-    ///
-    /// # Errors
-    /// It failed.
-    pub(crate) async fn exec(&self, pod: &str, command: &str) -> Result<String> {
-        let words: Vec<_> = command.split_whitespace().collect();
-        self.cluster
-            .exec((&self.namespace, pod, "main"), &words)
-            .await
-    }
-
-    /// Checks that a pod reaches the other end of a NIC's wire.
-    ///
-    /// # Errors
-    /// No echo.
-    pub(crate) async fn pings(&self, pod: &str, nic: &Nic) -> Result<()> {
-        let command = format!("ping -c1 -W2 {}", nic.peer);
-        self.exec(pod, &command).await.map(|_| ())
-    }
-
     /// Waits until something was said of an object: an event with this reason that contains this text.
     ///
     /// # Errors
@@ -342,19 +235,21 @@ impl Case {
         .await
     }
 
-    /// The claim that was made for a pod from a template.
+    /// Name of the claim that was made for a pod from a template.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) async fn claim_of(&self, pod: &str) -> Result<ResourceClaim> {
+    pub(crate) async fn generated_claim(&self, pod: &str) -> Result<String> {
         let pods: Api<Pod> = self.api();
-        let status = pods.get(pod).await?.status.unwrap_or_default();
-        let claims = status.resource_claim_statuses.unwrap_or_default();
-        let claim = claims
-            .into_iter()
-            .find_map(|claim| claim.resource_claim_name);
-        let claim = claim.with_context(|| format!("{pod} has no generated claim"))?;
-        Ok(self.api::<ResourceClaim>().get(&claim).await?)
+        until(&format!("{pod} has a generated claim"), SOON, async || {
+            let status = pods.get(pod).await?.status.unwrap_or_default();
+            let claims = status.resource_claim_statuses.unwrap_or_default();
+            let claim = claims
+                .into_iter()
+                .find_map(|claim| claim.resource_claim_name);
+            Ok(claim.map_or_else(|| Seen::Not("none".to_owned()), Seen::Yes))
+        })
+        .await
     }
 
     /// Waits until a claim's status shows this interface in the pod; returns the entry.
@@ -403,15 +298,12 @@ impl Case {
         records.retain(|record| record["namespace"] == self.namespace.as_str());
         Ok(records)
     }
+}
 
-    /// Pods of the story's namespace with this label.
-    ///
-    /// # Errors
-    /// The API server is away.
-    pub(crate) async fn pods(&self, app: &str) -> Result<Vec<Pod>> {
-        let labels = ListParams::default().labels(&format!("app={app}"));
-        Ok(self.api::<Pod>().list(&labels).await?.items)
-    }
+/// A label of DNS, short enough for names made of it: `a_pod_gets` becomes `a-pod-gets`.
+fn namespace_of(story: &str) -> String {
+    let name: String = story.replace('_', "-").chars().take(50).collect();
+    name.trim_end_matches('-').to_owned()
 }
 
 fn ready(entry: &Value) -> Option<&str> {
@@ -429,51 +321,6 @@ where
     api.create(&PostParams::default(), &serde_json::from_value(object)?)
         .await?;
     Ok(())
-}
-
-/// Name of a pod.
-pub(crate) fn name(pod: &Pod) -> &str {
-    pod.metadata.name.as_deref().unwrap_or_default()
-}
-
-/// UID of a pod.
-///
-/// # Errors
-/// It has none.
-pub(crate) fn uid(pod: &Pod) -> Result<&str> {
-    pod.metadata.uid.as_deref().context("no UID")
-}
-
-/// `Running` when all containers do, else why not.
-pub(crate) fn state(pod: &Pod) -> String {
-    let status = pod.status.clone().unwrap_or_default();
-    let phase = status.phase.unwrap_or_default();
-    let containers = status.container_statuses.unwrap_or_default();
-    let waiting = containers.iter().find_map(|container| {
-        let state = container.state.as_ref()?;
-        if let Some(waiting) = &state.waiting {
-            let reason = waiting.reason.as_deref().unwrap_or_default();
-            return Some(format!(
-                "{reason} {}",
-                waiting.message.as_deref().unwrap_or_default()
-            ));
-        }
-        state.terminated.as_ref().map(|ended| format!("{ended:?}"))
-    });
-    waiting.map_or(phase.clone(), |why| format!("{phase}: {why}"))
-}
-
-/// How often a pod's container was started again.
-pub(crate) fn restarts(pod: &Pod) -> i32 {
-    let status = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref());
-    status
-        .into_iter()
-        .flatten()
-        .map(|container| container.restart_count)
-        .sum()
 }
 
 /// Checks that a text contains another.

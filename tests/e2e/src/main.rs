@@ -3,10 +3,17 @@
 //! `make e2e` builds and starts the node (see `node/`) and runs this program *inside* it, so that the API server, links,
 //! processes and namespaces of the node are simply there. Without arguments every story runs, one after the other.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test program: JSON is read by index, null where nothing is; times are small"
+)]
+
 mod case;
 mod claim;
 mod cluster;
 mod driver;
+mod jaeger;
 mod nic;
 mod node;
 mod numbers;

@@ -76,9 +76,24 @@ impl Nic {
         state["addresses"] = addresses
             .map(|a| format!("{}/{} {}", a["local"], a["prefixlen"], a["scope"]))
             .collect();
-        state["routes"] = ip_json(&format!("route show table all dev {}", self.name))?;
+        state["routes"] = ip_json(&format!("-4 route show table all dev {}", self.name))?;
         state["routes6"] = ip_json(&format!("-6 route show table all dev {}", self.name))?;
         Ok(Home(state))
+    }
+
+    /// Waits until the kernel has given the link its own IPv6 address and found it unique: only then is it at rest.
+    ///
+    /// # Errors
+    /// It does not come to rest.
+    pub(crate) async fn settled(&self) -> Result<()> {
+        let what = format!("{} has its link-local address", self.name);
+        until(&what, Duration::from_secs(10), async || {
+            let found = ip_json(&format!("-6 addr show dev {}", self.name))?;
+            let address = &found[0]["addr_info"][0];
+            let at_rest = address["local"].is_string() && address["tentative"].is_null();
+            Ok(Seen::when(at_rest, found.to_string()))
+        })
+        .await
     }
 
     /// Waits until the link is at home and looks as it did.

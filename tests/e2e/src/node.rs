@@ -95,7 +95,19 @@ impl Daemon {
     /// # Errors
     /// It did not end.
     pub(crate) async fn stop(self) -> Result<()> {
-        self.ask("stop")?;
+        self.end("stop").await
+    }
+
+    /// Kills the daemon, as a power cut would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub(crate) async fn kill(self) -> Result<()> {
+        self.end("kill").await
+    }
+
+    async fn end(self, verb: &str) -> Result<()> {
+        self.ask(verb)?;
         let what = format!("{} stopped", self.name());
         until(&what, Duration::from_secs(30), async || {
             Ok(Seen::when(self.pid().is_none(), "it runs"))

@@ -26,6 +26,8 @@ impl NewPod {
                 "imagePullPolicy": "Never",
                 "command": ["sh", "-c", SLEEP],
                 "resources": {"claims": []},
+                // For `ping`; CRI-O does not give it by default.
+                "securityContext": {"capabilities": {"add": ["NET_RAW"]}},
             }],
             "resourceClaims": [],
         });

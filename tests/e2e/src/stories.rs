@@ -6,8 +6,12 @@ use futures::future::LocalBoxFuture;
 use crate::case::Case;
 
 mod basic;
+mod driver;
 mod inventory;
 mod refusals;
+mod rights;
+mod times;
+mod traces;
 mod trouble;
 
 /// One story.
@@ -24,6 +28,7 @@ macro_rules! stories {
 
 /// All stories.
 pub(crate) const STORIES: &[Story] = stories![
+    driver::the_chart_installs_a_working_driver,
     basic::a_pod_gets_a_nic_and_gives_it_back,
     basic::a_nic_is_configured_as_the_claim_says,
     basic::a_pod_gets_several_nics,
@@ -45,4 +50,16 @@ pub(crate) const STORIES: &[Story] = stories![
     trouble::a_runtime_restart_disturbs_nobody,
     trouble::a_pod_deleted_while_the_runtime_is_away_gives_its_nic_back,
     trouble::the_claims_status_arrives_after_the_api_server_was_away,
+    traces::a_pods_start_is_one_trace,
+    traces::a_failed_start_is_a_failed_trace,
+    times::times_are_measured,
+    driver::a_replaced_driver_takes_over,
+    driver::a_pod_deleted_while_the_driver_is_away_is_cleaned_up,
+    driver::without_the_hook_no_claimed_container_starts,
+    driver::without_the_driver_no_claimed_container_starts,
+    driver::an_upgrade_disturbs_nobody,
+    rights::a_driver_may_write_only_its_own_nodes_slices,
+    rights::a_driver_may_not_read_what_it_does_not_need,
+    driver::an_uninstall_is_refused_while_a_pod_has_a_nic,
+    driver::an_uninstall_leaves_nothing,
 ];

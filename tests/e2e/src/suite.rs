@@ -15,7 +15,7 @@ use crate::stories::{STORIES, Story};
 use crate::{node, numbers};
 
 /// No story takes longer; one that does is stuck.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 
 /// Runs the stories that are asked for.
 ///
@@ -38,6 +38,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let cluster = Cluster::connect().await?;
     let driver = Driver::new(&cluster, &args.chart);
     let started = Instant::now();
+    driver.install(&[]).await.context("install the driver")?;
+    say(&format!(
+        "driver installed and ready in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
     let mut failed = Vec::new();
     for (number, story) in &stories {
         let began = Instant::now();
@@ -48,7 +53,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             Err(error) => {
                 let keep = args.keep.join(story.name);
                 say(&format!(
-                    "FAIL  {seconds:6.1} s  {}\n{error:?}\nlogs: {}",
+                    "FAIL  {seconds:6.1} s  {}\n{error:#}\nlogs: {}",
                     story.name,
                     keep.display()
                 ));

@@ -20,7 +20,7 @@ impl Cluster {
             ("--driver-name", DRIVER.into()),
             ("--node-name", NODE.into()),
             ("--bus-dir", self.bus_dir()),
-            ("--log-level", "debug".into()),
+            ("--log-level", self.log_level.into()),
             ("--log-format", "text".into()),
         ];
         match component {
@@ -95,6 +95,17 @@ impl Cluster {
     pub fn log(&self, component: Component) -> String {
         let bytes = std::fs::read(self.log_file(component)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The process of a running daemon.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, component: Component) -> anyhow::Result<u32> {
+        let daemons = self.daemons();
+        let daemon = daemons.iter().find(|d| d.component() == component);
+        let daemon = daemon.with_context(|| format!("{} does not run", component.as_str()))?;
+        Ok(daemon.pid())
     }
 
     fn take_daemon(&self, component: Component) -> anyhow::Result<Daemon> {

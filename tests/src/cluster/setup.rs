@@ -18,6 +18,7 @@ pub struct Setup {
     pub(super) nics: Vec<IfName>,
     pub(super) links: Option<(String, usize)>,
     pub(super) tracing: bool,
+    pub(super) log_level: &'static str,
     pub(super) bin_dir: Option<PathBuf>,
 }
 
@@ -31,6 +32,7 @@ impl Default for Setup {
             nics: Vec::new(),
             links: None,
             tracing: false,
+            log_level: "debug",
             bin_dir: None,
         }
     }
@@ -85,6 +87,13 @@ impl Setup {
     #[must_use]
     pub fn tracing(mut self) -> Self {
         self.tracing = true;
+        self
+    }
+
+    /// With daemons that log this much.
+    #[must_use]
+    pub fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
         self
     }
 

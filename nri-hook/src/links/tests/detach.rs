@@ -96,6 +96,19 @@ fn netns_a_link_comes_home_exactly_as_it_was() {
 }
 
 #[test]
+fn netns_what_home_looked_like_is_taken_when_the_link_leaves_not_when_it_was_prepared() {
+    let node = Node::new(&[b"eth1"]);
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.change(b"eth1", |change| change.mtu = Some(1450));
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
 fn netns_a_link_that_was_down_comes_home_down() {
     let node = Node::new(&[b"eth1"]);
     node.change(b"eth1", |change| change.up = Some(false));

@@ -147,6 +147,35 @@ async fn records_come_in_pages_and_count_once_they_are_whole() {
 }
 
 #[tokio::test]
+async fn what_the_nodes_traffic_depends_on_is_taken_whenever_it_is_told() {
+    let mut fixture = fixture();
+    let mut session = fixture.opened.recv().await.unwrap();
+    session.greeted().await;
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let protected = wire::Protected {
+            destinations: vec![address.into()],
+            interface_names: vec![b"eno1".to_vec()],
+        };
+        session.send(In::Protected(protected.clone())).await;
+        // Messages are taken in their order, so what follows is answered after it.
+        let order = Kind::Abandon(wire::ClaimRef {
+            claim_uid: "c".into(),
+        });
+        session
+            .send(In::Order(wire::Order {
+                order: Some(order),
+                ..wire::Order::default()
+            }))
+            .await;
+        while !matches!(session.next().await, Out::Result(_)) {}
+        assert_eq!(
+            wire::Protected::from(&*fixture.hook.records.protected()),
+            protected
+        );
+    }
+}
+
+#[tokio::test]
 async fn readiness_is_told_whenever_it_changes() {
     let mut fixture = fixture();
     let mut session = fixture.opened.recv().await.unwrap();

@@ -28,8 +28,7 @@ pub(super) async fn a_pod_gets_a_nic_and_gives_it_back(case: &Case) -> Result<()
     case.pings("web", &nic).await?;
     ping_from_outside(nic.ip())?;
 
-    let claim = case.claim_of("web").await?;
-    let claim = claim.metadata.name.unwrap_or_default();
+    let claim = case.generated_claim("web").await?;
     let status = case.status_shows(&claim, "net1").await?;
     contains(&status["networkData"]["ips"].to_string(), &nic.address)?;
     case.event("web", "InterfaceAttached", "net1").await?;
@@ -66,12 +65,7 @@ pub(super) async fn a_nic_is_configured_as_the_claim_says(case: &Case) -> Result
     )?;
     contains(&routes, "172.31.5.0/24 dev fast0")?;
     case.pings("web", &nic).await?;
-    let claim = case
-        .claim_of("web")
-        .await?
-        .metadata
-        .name
-        .unwrap_or_default();
+    let claim = case.generated_claim("web").await?;
     let status = case.status_shows(&claim, "fast0").await?;
     contains(&status["networkData"]["ips"].to_string(), "fd00:77::2/64")?;
 

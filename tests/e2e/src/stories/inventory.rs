@@ -112,6 +112,7 @@ pub(super) async fn a_hundred_and_fifty_links_are_all_offered(case: &Case) -> Re
         );
     }
     let last = nics.last().context("150 NICs")?;
+    last.settled().await?;
     let home = last.look()?;
     case.template_for("nic", last).await?;
     case.start(&NewPod::named("web").template("nic")).await?;

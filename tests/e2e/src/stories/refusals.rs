@@ -39,10 +39,12 @@ pub(super) async fn wrong_parameters_are_named_and_can_be_corrected(case: &Case)
     case.template("nic", &case.wants().request("nic").configured("nic", wrong))
         .await?;
     case.create(&NewPod::named("web").template("nic")).await?;
-    case.event("web", "InvalidConfiguration", "interface.name")
-        .await?;
-    case.event("web", "InvalidConfiguration", "routes[1].gateway")
-        .await?;
+    let claim = case.generated_claim("web").await?;
+    for field in ["interface.name", "routes[1].gateway"] {
+        case.event("web", "FailedPrepareDynamicResources", field)
+            .await?;
+        case.event(&claim, "InvalidConfiguration", field).await?;
+    }
     case.stays_waiting("web", Duration::from_secs(3)).await?;
     case.delete("web").await?;
 

@@ -115,7 +115,7 @@ pub(super) async fn the_claims_status_arrives_after_the_api_server_was_away(
     .await?;
     case.create(&NewPod::named("web").claim("mine")).await?;
     attached(&nic).await?;
-    Daemon::ApiServer.stop().await?;
+    Daemon::ApiServer.kill().await?;
     let away = std::time::Instant::now();
     until("the pod answers without an API server", SOON, async || {
         ping_from_outside(nic.ip())?;

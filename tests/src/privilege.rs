@@ -12,7 +12,7 @@ const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--net", "--mount", "--
 ///
 /// # Errors
 /// There are no user namespaces for this user.
-pub(super) fn run_again_with_privilege() -> anyhow::Result<Option<ExitCode>> {
+pub(crate) fn run_again_with_privilege() -> anyhow::Result<Option<ExitCode>> {
     if Uid::effective().is_root() {
         return Ok(None);
     }

@@ -1,0 +1,99 @@
+//! What the driver's own identity may not do.
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use k8s_openapi::api::resource::v1::ResourceSlice;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::claim::DRIVER;
+use crate::cluster::NODE;
+use crate::driver::RELEASE;
+use crate::node::run;
+
+/// With the token of this node's driver: slices of this node and this driver can be written, of others cannot.
+pub(super) async fn a_driver_may_write_only_its_own_nodes_slices(case: &Case) -> Result<()> {
+    let slices: Api<ResourceSlice> = Api::all(as_the_driver(case).await?);
+    let create = async |name: &str, node: &str, driver: &str, pool: &str| {
+        let slice: ResourceSlice = serde_json::from_value(slice(name, node, driver, pool))?;
+        Ok::<_, anyhow::Error>(slices.create(&PostParams::default(), &slice).await)
+    };
+    let foreign_node = create("e2e-foreign-node", "node-2", DRIVER, "node-2").await?;
+    refused(foreign_node, "may write only slices of that node")?;
+    let foreign_driver = create("e2e-foreign-driver", NODE, "gpu.example.com", NODE).await?;
+    refused(foreign_driver, "may write only slices")?;
+    let foreign_pool = create("e2e-foreign-pool", NODE, DRIVER, "node-2").await?;
+    refused(foreign_pool, "may write only its own pool")?;
+    create("e2e-own", NODE, DRIVER, NODE).await??;
+    // The driver itself may have removed the stranger by now.
+    drop(slices.delete("e2e-own", &DeleteParams::default()).await);
+    Ok(())
+}
+
+/// What the driver never needs, its role does not allow.
+pub(super) async fn a_driver_may_not_read_what_it_does_not_need(case: &Case) -> Result<()> {
+    let client = as_the_driver(case).await?;
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::all(client.clone());
+    refused(
+        secrets.list(&kube::api::ListParams::default()).await,
+        "forbidden",
+    )?;
+    let nodes: Api<Node> = Api::all(client.clone());
+    refused(
+        nodes.delete(NODE, &DeleteParams::default()).await,
+        "forbidden",
+    )?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+    refused(
+        accounts.list(&kube::api::ListParams::default()).await,
+        "forbidden",
+    )
+}
+
+/// A client with a token as the kubelet gives one to the driver's pod: it names the node.
+async fn as_the_driver(case: &Case) -> Result<Client> {
+    let pod = case.driver.pod().await?;
+    let token = run(
+        "kubectl",
+        &[
+            "create",
+            "token",
+            RELEASE,
+            "-n",
+            RELEASE,
+            "--bound-object-kind=Pod",
+            &format!("--bound-object-name={pod}"),
+        ],
+    )?;
+    let mut config = Config::infer().await?;
+    config.auth_info = kube::config::AuthInfo {
+        token: Some(token.trim().to_owned().into()),
+        ..Default::default()
+    };
+    Ok(Client::try_from(config)?)
+}
+
+fn slice(name: &str, node: &str, driver: &str, pool: &str) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {
+            "driver": driver, "nodeName": node,
+            "pool": {"name": pool, "generation": 0, "resourceSliceCount": 1},
+            "devices": [{"name": "nothing"}],
+        },
+    })
+}
+
+fn refused<T>(answer: kube::Result<T>, why: &str) -> Result<()> {
+    let Err(error) = answer else {
+        anyhow::bail!("allowed; expected: {why}");
+    };
+    let text = error.to_string();
+    ensure!(
+        text.contains(why),
+        "refused, but not because of {why}: {text}"
+    );
+    Ok(())
+}
