@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MUSL := x86_64-unknown-linux-musl
 # By package, so that features which only tests need stay out of the daemons.
 DAEMONS := -p network-driver-discovery -p network-driver-dra-plugin -p network-driver-nri-hook
-# cargo-nextest runs each test in a process of its own; plain cargo test does too well enough.
+# cargo-nextest runs each test in a process of its own; plain cargo test serves where it is not installed.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 NEXTEST_PROFILE ?= default
 
