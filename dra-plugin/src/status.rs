@@ -168,7 +168,7 @@ fn missing_rule(refusal: &str, driver: &str) -> String {
              [associated-node:patch, associated-node:update]"
         )
     } else {
-        "resource.k8s.io resourceclaims/status, verbs [patch, update]".to_owned()
+        "resource.k8s.io resourceclaims/status, verbs [patch]".to_owned()
     }
 }
 

@@ -197,7 +197,8 @@ impl<'a, D: Devices> Session<'a, D> {
             Some(In::Records(page)) => self.page(&page)?,
             Some(In::Order(order)) => {
                 let (id, hook) = (order.id, Arc::clone(hook));
-                // In a task of its own: an order that is begun is ended, whatever becomes of the session.
+                // In a task of its own: an order that is begun is ended, whatever becomes of the session. The runtime has
+                // one thread, so tasks begin as they are spawned and no order overtakes an earlier one of its claim.
                 let obeyed = self
                     .client
                     .work
