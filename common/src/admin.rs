@@ -16,8 +16,8 @@ use crate::bus::{self, Component};
 use crate::health::Health;
 use crate::telemetry::LogFilter;
 
-/// Deadline of each call.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Deadline of a question that a person asks a running daemon.
+pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The `Admin` service of a daemon; `dump` gives its inner state as JSON.
 pub fn service<D>(

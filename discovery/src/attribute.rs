@@ -35,7 +35,6 @@ use network_driver_common::model::{
     AttributeName, AttributeValue, Attributes, MAX_ATTRIBUTES, PciAddress,
 };
 use network_driver_netlink::Link;
-
 use network_driver_netlink::sysfs::{LinkFiles, Sysfs};
 
 /// Says something about devices. Total: a fact that cannot be had is an attribute that is absent, never a failure.

@@ -1,8 +1,6 @@
 //! The sub-commands: links as a table or as JSON.
 
-use std::time::Duration;
-
-use network_driver_common::admin::{self, AskError};
+use network_driver_common::admin::{self, AskError, DEADLINE};
 use network_driver_common::bus::{self, Component};
 use network_driver_common::cli::{Output, table};
 use network_driver_common::metrics::registry;
@@ -18,9 +16,6 @@ use crate::metrics::{Metrics, Trigger};
 use crate::scan::Scanner;
 use crate::verify::{VerifyError, WRONG, verify};
 use crate::{REFUSED, config, server};
-
-/// Deadline of a question to the daemon.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Runs a sub-command and prints what it was asked for.
 ///

@@ -1,8 +1,6 @@
 //! Sub-commands: questions to the running daemon.
 
-use std::time::Duration;
-
-use network_driver_common::admin::{AskError, ask};
+use network_driver_common::admin::{AskError, DEADLINE, ask};
 use network_driver_common::bus::{self, BusArgs, Component};
 use network_driver_common::cli::{Output, table};
 use network_driver_common::model::Record;
@@ -12,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::args::Command;
 
-const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest answer that is read: all records of a node.
 const MAX_ANSWER: usize = 64 << 20;
 
