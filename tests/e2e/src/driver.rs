@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::discovery::{ApiGroup, Discovery, verbs};
 use serde_json::{Value, json};
 
 use crate::case::{name, state};
@@ -255,6 +256,28 @@ impl Driver {
         staying
             .map(|pod| name(pod).to_owned())
             .context("the driver has no pod")
+    }
+
+    /// Objects of any kind that carry the release's label.
+    ///
+    /// # Errors
+    /// The API server is away.
+    pub(crate) async fn objects(&self) -> Result<Vec<String>> {
+        let labelled =
+            ListParams::default().labels(&format!("app.kubernetes.io/instance={RELEASE}"));
+        let client = &self.cluster.client;
+        let served = Discovery::new(client.clone()).run().await?;
+        let mut found = Vec::new();
+        for (kind, verbs) in served.groups().flat_map(ApiGroup::recommended_resources) {
+            if verbs.supports_operation(verbs::LIST) {
+                let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+                let names = objects.list(&labelled).await?.items.into_iter();
+                found.extend(names.map(|object| {
+                    format!("{} {}", kind.kind, object.metadata.name.unwrap_or_default())
+                }));
+            }
+        }
+        Ok(found)
     }
 
     /// Asks one of the three by its own command.

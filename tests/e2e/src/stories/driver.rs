@@ -11,7 +11,7 @@ use kube::api::DeleteParams;
 use crate::case::{Case, SOON, contains};
 use crate::claim::DRIVER;
 use crate::cluster::{NODE, text};
-use crate::driver::{Driver, RELEASE};
+use crate::driver::Driver;
 use crate::node::{ping_from_outside, run};
 use crate::pod::NewPod;
 use crate::wait::{Seen, throughout, until};
@@ -183,10 +183,8 @@ pub(super) async fn an_uninstall_leaves_nothing(case: &Case) -> Result<()> {
         ))
     })
     .await?;
-    let label = format!("app.kubernetes.io/instance={RELEASE}");
-    let kinds = "clusterroles,clusterrolebindings,deviceclasses,validatingadmissionpolicies,validatingadmissionpolicybindings";
-    let left = run("kubectl", &["get", kinds, "-l", &label, "-o", "name"])?;
-    ensure!(left.trim().is_empty(), "left in the cluster: {left}");
+    let left = case.driver.objects().await?;
+    ensure!(left.is_empty(), "left in the cluster: {left:?}");
     for directory in ["/var/run/cdi", "/var/lib/kubelet/plugins_registry"] {
         let files = run("ls", &["-A", directory])?;
         ensure!(!files.contains(DRIVER), "left in {directory}: {files}");

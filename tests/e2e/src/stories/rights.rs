@@ -1,6 +1,7 @@
 //! What the driver's own identity may not do.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use k8s_openapi::api::resource::v1::ResourceSlice;
 use kube::api::{DeleteParams, PostParams};
@@ -11,7 +12,6 @@ use crate::case::Case;
 use crate::claim::DRIVER;
 use crate::cluster::NODE;
 use crate::driver::RELEASE;
-use crate::node::run;
 
 /// With the token of this node's driver: slices of this node and this driver can be written, of others cannot.
 pub(super) async fn a_driver_may_write_only_its_own_nodes_slices(case: &Case) -> Result<()> {
@@ -55,21 +55,27 @@ pub(super) async fn a_driver_may_not_read_what_it_does_not_need(case: &Case) -> 
 /// A client with a token as the kubelet gives one to the driver's pod: it names the node.
 async fn as_the_driver(case: &Case) -> Result<Client> {
     let pod = case.driver.pod().await?;
-    let token = run(
-        "kubectl",
-        &[
-            "create",
-            "token",
-            RELEASE,
-            "-n",
-            RELEASE,
-            "--bound-object-kind=Pod",
-            &format!("--bound-object-name={pod}"),
-        ],
-    )?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(case.cluster.client.clone(), RELEASE);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: Some(pod),
+                uid: None,
+            }),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    let answer = accounts
+        .create_token_request(RELEASE, &PostParams::default(), &request)
+        .await?;
+    let token = answer.status.and_then(|status| status.token);
+    let token = token.context("a token request without a token")?;
     let mut config = Config::infer().await?;
     config.auth_info = kube::config::AuthInfo {
-        token: Some(token.trim().to_owned().into()),
+        token: Some(token.into()),
         ..Default::default()
     };
     Ok(Client::try_from(config)?)
