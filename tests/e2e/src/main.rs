@@ -12,6 +12,7 @@
 mod case;
 mod claim;
 mod cluster;
+mod cri;
 mod driver;
 mod jaeger;
 mod nic;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::wait::{Seen, until};
@@ -147,19 +147,12 @@ pub(crate) fn runtime() -> &'static str {
     }
 }
 
-/// Kills the process that holds a pod's sandbox, as the kernel would when memory runs out.
+/// Kills a process of the node.
 ///
 /// # Errors
 /// No such process.
-pub(crate) fn kill_sandbox(pod_uid: &str) -> Result<()> {
-    let pauses = pids(|command| command.starts_with(b"/pause"))?;
-    for pid in pauses {
-        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        if cgroup.contains(pod_uid) {
-            return run("kill", &["-KILL", &pid]).map(|_| ());
-        }
-    }
-    bail!("no sandbox process of pod {pod_uid}")
+pub(crate) fn kill(pid: &str) -> Result<()> {
+    run("kill", &["-KILL", pid]).map(|_| ())
 }
 
 /// Processes of the node whose command line is such.

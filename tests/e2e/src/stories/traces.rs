@@ -35,7 +35,7 @@ pub(super) async fn a_pods_start_is_one_trace(case: &Case) -> Result<()> {
     let pod = case.start(&NewPod::named("web").template("nic")).await?;
     let claim = case.generated_claim("web").await?;
     let status = case.status_shows(&claim, "net1").await?;
-    let id = status["data"]["traceID"]
+    let id = status["data"]["traceId"]
         .as_str()
         .context("no trace id in the status")?;
 

@@ -7,8 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use crate::case::{Case, SOON, restarts, state, uid};
+use crate::cri;
 use crate::nic::Nic;
-use crate::node::{Daemon, kill_sandbox, ping_from_outside};
+use crate::node::{Daemon, ping_from_outside};
 use crate::pod::NewPod;
 use crate::wait::{Seen, until};
 
@@ -26,13 +27,13 @@ pub(super) async fn a_restarted_container_keeps_its_nic(case: &Case) -> Result<(
     case.all_is_as_before(&[(&nic, home)]).await
 }
 
-/// The sandbox dies: the kubelet makes another one, and the NIC is in it.
+/// The sandbox ends under the pod: the kubelet makes another one, and the NIC is in it.
 pub(super) async fn a_new_sandbox_has_the_nic_again(case: &Case) -> Result<()> {
     let nic = case.nic().await?;
     let home = nic.look()?;
     case.template_for("nic", &nic).await?;
     let pod = case.start(&NewPod::named("web").template("nic")).await?;
-    kill_sandbox(uid(&pod)?)?;
+    cri::end_sandbox(uid(&pod)?).await?;
     has_restarted(case, "web", 1).await?;
     case.pings("web", &nic).await?;
     case.delete("web").await?;

@@ -1,0 +1,62 @@
+//! The container runtime, spoken to as the kubelet does.
+
+use anyhow::{Context as _, Result, bail};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::node::{kill, pids, runtime};
+
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated code"
+)]
+mod v1 {
+    tonic::include_proto!("runtime.v1");
+}
+
+use v1::runtime_service_client::RuntimeServiceClient;
+use v1::{ListPodSandboxRequest, PodSandboxState, StopPodSandboxRequest};
+
+async fn connect() -> Result<RuntimeServiceClient<Channel>> {
+    let socket = match runtime() {
+        "crio" => "unix:///run/crio/crio.sock",
+        _ => "unix:///run/containerd/containerd.sock",
+    };
+    let channel = Endpoint::from_shared(socket)?.connect().await;
+    Ok(RuntimeServiceClient::new(channel.context(socket)?))
+}
+
+/// Ends a pod's sandbox behind the kubelet's back: by killing the process that holds it, as the kernel does when memory
+/// runs out, or, where CRI-O keeps a sandbox without a process, by asking for it.
+///
+/// # Errors
+/// The pod has no sandbox.
+pub(crate) async fn end_sandbox(pod_uid: &str) -> Result<()> {
+    if let Some(pause) = pause_process(pod_uid)? {
+        return kill(&pause);
+    }
+    let mut runtime = connect().await?;
+    let sandboxes = runtime.list_pod_sandbox(ListPodSandboxRequest {}).await?;
+    let of_pod = sandboxes.into_inner().items.into_iter().find(|sandbox| {
+        let uid = sandbox.metadata.as_ref().map(|metadata| &*metadata.uid);
+        uid == Some(pod_uid) && sandbox.state() == PodSandboxState::SandboxReady
+    });
+    let Some(sandbox) = of_pod else {
+        bail!("no sandbox of pod {pod_uid}");
+    };
+    let pod_sandbox_id = sandbox.id;
+    runtime
+        .stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id })
+        .await?;
+    Ok(())
+}
+
+fn pause_process(pod_uid: &str) -> Result<Option<String>> {
+    let pauses = pids(|command| command.starts_with(b"/pause"))?;
+    Ok(pauses.into_iter().find(|pid| {
+        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroup.contains(pod_uid)
+    }))
+}
