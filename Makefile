@@ -37,8 +37,12 @@ bench: ## Measure the driver on this machine, each figure beside its floor (BENC
 	@target/ci/bench $(BENCH)
 
 .PHONY: e2e
-e2e: ## Run the driver on a real one-node Kubernetes (root; RUNTIME=crio, CASES="words of stories", KEEP=1)
+e2e: ## Run the driver on a real one-node Kubernetes (root; KUBERNETES=1.31, CONTAINERD=1.7, RUNTIME=crio, CASES="words of stories", KEEP=1)
 	@tests/e2e/run $(CASES)
+
+.PHONY: e2e-matrix
+e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd, and print a table (root; docs/versions.md)
+	@tests/e2e/matrix
 
 .PHONY: check
 check: fmt-check clippy doc check-arrows deny musl check-chart lint-dockerfile ## Run every check that is not a test
@@ -96,10 +100,6 @@ ifeq ($(HELM),)
 else
 	.ci/check-chart
 endif
-
-.PHONY: check-examples
-check-examples: ## Ask the cluster of KUBECONFIG whether it takes deploy/examples
-	.ci/check-examples
 
 .PHONY: lint-dockerfile
 lint-dockerfile: ## Lint deploy/Dockerfile (hadolint)

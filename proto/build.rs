@@ -2,7 +2,7 @@
 //! compiled with a root of its own.
 
 /// `(root folder, files)`.
-const PROTOCOLS: [(&str, &[&str]); 8] = [
+const PROTOCOLS: [(&str, &[&str]); 9] = [
     (
         ".",
         &[
@@ -14,6 +14,7 @@ const PROTOCOLS: [(&str, &[&str]); 8] = [
     ("kubelet/pluginregistration/v1", &["api.proto"]),
     ("kubelet/dra/v1", &["api.proto"]),
     ("kubelet/dra/v1beta1", &["api.proto"]),
+    ("kubelet/dra/v1alpha3", &["api.proto"]),
     ("kubelet/health/v1", &["api.proto"]),
     ("kubelet/health/v1alpha1", &["api.proto"]),
     ("nri/v1alpha1", &["api.proto"]),

@@ -10,7 +10,7 @@ use network_driver_proto::bus::{
     DumpRequest, DumpResponse, ReadinessPart, ReadinessRequest, ReadinessResponse,
     SetLogFilterRequest, SetLogFilterResponse, VersionRequest, VersionResponse,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::bus::{self, Component};
 use crate::health::Health;
@@ -125,6 +125,14 @@ pub enum AskError {
         #[source]
         source: Status,
     },
+    /// It was reached, and refused what was asked for.
+    #[error("{component} refused: {reason}")]
+    Refused {
+        /// Which daemon.
+        component: Component,
+        /// Why, as a sentence.
+        reason: String,
+    },
     /// It answered that it is not ready.
     #[error("{component} is not ready: {reasons}")]
     NotReady {
@@ -136,8 +144,17 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// A call to the component that failed.
+    /// A call to the component that failed, or was refused.
     pub fn call(dir: &Path, component: Component, source: Status) -> Self {
+        let refused = [
+            Code::NotFound,
+            Code::FailedPrecondition,
+            Code::InvalidArgument,
+        ];
+        if refused.contains(&source.code()) {
+            let reason = source.message().to_owned();
+            return Self::Refused { component, reason };
+        }
         let socket = bus::socket_path(dir, component).display().to_string();
         Self::Call {
             component,

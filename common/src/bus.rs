@@ -10,6 +10,7 @@
 //! does not answer HTTP/2 pings for 15 s is closed, so that a lost session means that the peer is away.
 
 mod backoff;
+mod calls;
 mod client;
 mod component;
 mod listener;
@@ -18,6 +19,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 pub use backoff::Backoff;
+pub use calls::{TraceCalls, Traced};
 pub use client::{channel, with_trace};
 pub use component::Component;
 pub use listener::{ListenError, Listener, listen};

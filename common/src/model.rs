@@ -2,10 +2,13 @@
 
 mod attribute;
 mod device;
+mod fault;
+mod health;
 mod id;
 mod interface;
 mod link;
 mod pci;
+mod quarantine;
 mod record;
 mod snapshot;
 
@@ -13,9 +16,12 @@ pub use attribute::{
     AttributeName, AttributeValue, Attributes, InvalidAttribute, MAX_ATTRIBUTES, MAX_VALUE_BYTES,
 };
 pub use device::{Device, DeviceName, InvalidDeviceName};
+pub use fault::{DeviceFault, FaultReason};
+pub use health::DeviceHealth;
 pub use id::{ClaimRef, ClaimUid, DriverName, InvalidId, PodRef, PodUid, SandboxId};
 pub use interface::{InterfaceConfig, InvalidMtu, Mtu, Route};
 pub use link::{HardwareAddress, IfName, InvalidHardwareAddress, InvalidIfName, LinkIdentity};
 pub use pci::{InvalidPciAddress, PciAddress};
+pub use quarantine::Quarantine;
 pub use record::{Attachment, Protected, Record};
 pub use snapshot::{Snapshot, SnapshotAddress, SnapshotRoute};

@@ -13,7 +13,8 @@ use tracing::{Instrument, debug_span};
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why a process ends, and the code it ends with: 1 unexpected, 3 configuration refused, 4 database locked,
-/// 5 database newer than this build, 6 state directory unusable, 9 a question answered with "something is wrong".
+/// 5 database newer than this build, 6 state directory unusable, 7 the node lacks what the driver needs, 9 a question
+/// answered with "something is wrong".
 #[derive(Debug)]
 pub struct Exit {
     code: u8,

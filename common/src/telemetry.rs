@@ -3,21 +3,35 @@
 //! Logs go to standard error: text on a terminal, one JSON object a line elsewhere. Spans go to an OTLP collector
 //! when an endpoint is given; without one nothing is collected and nothing costs.
 
+mod attribute;
+mod call;
 mod context;
+mod export;
 mod filter;
 mod json;
+#[cfg(test)]
+mod testing;
+mod told;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-pub use context::{link, set_parent, traceparent};
+pub use attribute::{fail, set};
+pub use call::{Call, Side, answered};
+pub use context::{
+    LinkTo, SAME_TRACE, follow, link, set_parent, trace_id, traceparent, traceparent_of,
+};
 pub use filter::{InvalidLogFilter, LogFilter};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+pub use told::{Stretch, Told};
+use tracing::Subscriber;
+use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
@@ -113,12 +127,9 @@ pub fn init(
         .map(|endpoint| provider_for(component, node, endpoint))
         .transpose()?;
     let traces = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("network-driver"))
-            .with_location(false)
-            .with_threads(false)
-            // Only our own operations: the exporter must not trace itself.
-            .with_filter(EnvFilter::new("off,network_driver=info"))
+        opentelemetry::global::set_tracer_provider(provider.clone());
+        // Only our own operations: the exporter must not trace itself.
+        layer(&provider.tracer(told::SCOPE)).with_filter(EnvFilter::new("off,network_driver=info"))
     });
     let json = match args.log_format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
@@ -145,6 +156,19 @@ pub fn init(
     Ok(Telemetry { filter, provider })
 }
 
+/// Makes spans for the collector, without what only a debugger wants to know.
+fn layer<S>(tracer: &SdkTracer) -> OpenTelemetryLayer<S, SdkTracer>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer.clone())
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+}
+
 fn provider_for(
     component: Component,
     node: &str,
@@ -167,12 +191,19 @@ fn provider_for(
             attribute("service.namespace", "network-driver"),
             attribute("service.version", env!("CARGO_PKG_VERSION")),
             attribute("k8s.node.name", node),
+            attribute("host.name", &host_name()),
         ])
         .build();
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(export::Patient::new(exporter, endpoint))
         .with_resource(resource)
         .build())
+}
+
+/// The host's name, which a pod on the host's network shares; empty when it cannot be read.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 impl Telemetry {

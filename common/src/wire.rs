@@ -4,6 +4,7 @@
 //! Model → wire cannot fail. Wire → model checks everything and names the field that is wrong.
 
 mod device;
+mod health;
 mod record;
 mod snapshot;
 

@@ -70,7 +70,7 @@ fn name(link: &Link) -> String {
     name.map(|name| name.to_string()).unwrap_or_default()
 }
 
-/// Links as JSON: `name`, `ifindex`, `kind`, `device` (name, attributes, capacity), `claimUID`, `hiddenBecause`.
+/// Links as JSON: `name`, `ifindex`, `kind`, `device` (name, attributes, capacity), `claimUID`, `fault`, `hiddenBecause`.
 pub fn json(links: &[Link]) -> Value {
     links.iter().map(link_json).collect()
 }
@@ -94,6 +94,7 @@ fn link_json(link: &Link) -> Value {
         "kind": link.kind,
         "device": device,
         "claimUID": link.claim_uid,
+        "fault": link.fault,
         "hiddenBecause": link.hidden_because,
     })
 }
@@ -109,10 +110,11 @@ fn attribute_json(value: &AttributeValue) -> Value {
 fn listed(links: &[Link]) -> String {
     let rows = links.iter().map(|link| {
         let device = link.device.as_ref();
-        let state = match (device, link.claim_uid.as_str()) {
-            (None, _) => link.hidden_because.clone(),
-            (Some(_), "") => "offered".to_owned(),
-            (Some(_), claim) => format!("in use by claim {claim}"),
+        let state = match (device, link.claim_uid.as_str(), link.fault.as_str()) {
+            (None, ..) => link.hidden_because.clone(),
+            (Some(_), "", _) => "offered".to_owned(),
+            (Some(_), claim, "") => format!("in use by claim {claim}"),
+            (Some(_), claim, fault) => format!("in use by claim {claim}, does not work: {fault}"),
         };
         let kind = Some(link.kind.as_str()).filter(|kind| !kind.is_empty());
         let device = device.map_or("-", |device| device.name.as_str());

@@ -23,6 +23,7 @@
 pub mod cel;
 mod kind;
 mod name;
+mod quarantine;
 mod state;
 mod uplink;
 
@@ -30,7 +31,7 @@ use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::fmt::Debug;
 
-use network_driver_common::model::{Device, IfName};
+use network_driver_common::model::{Device, IfName, Quarantine};
 use network_driver_netlink::Link;
 use network_driver_netlink::uplink::UplinkReason;
 
@@ -76,6 +77,8 @@ pub struct Candidate<'a> {
     pub is_virtual: bool,
     /// Why it is protected, if it is.
     pub uplink: Option<&'a UplinkReason>,
+    /// Why it is in quarantine, if it is.
+    pub quarantine: Option<&'a Quarantine>,
     /// The link that is offered under the PCI function that this one belongs to as well.
     pub twin: Option<&'a IfName>,
     /// What it would be offered as; made when it is first asked for.
@@ -107,6 +110,7 @@ pub fn filters(offer: Offer) -> Vec<Box<dyn DeviceFilter>> {
     let mut filters: Vec<Box<dyn DeviceFilter>> = vec![
         Box::new(kind::Loopback),
         Box::new(uplink::Uplink),
+        Box::new(quarantine::Quarantined),
         Box::new(kind::Immovable),
         Box::new(kind::Port),
         Box::new(kind::Representor),

@@ -5,10 +5,11 @@
 //! netlink dump, events ─┐
 //! files of a link ──────┤→ apply → settle → View → ResourceSlices, sessions of dra-plugin, people
 //! protected addresses ──┤
-//! devices in use ───────┘
+//! in use, in quarantine ┘
 //! ```
 
 mod judge;
+mod quarantine;
 mod uplink;
 mod view;
 
@@ -18,14 +19,15 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use network_driver_common::model::{
-    ClaimUid, Device, DeviceName, IfName, LinkIdentity, PciAddress, Protected,
+    ClaimUid, Device, DeviceFault, DeviceName, IfName, LinkIdentity, PciAddress, Protected,
+    Quarantine,
 };
 use network_driver_netlink::uplink::UplinkReason;
 use network_driver_netlink::{Address, Event, Link, RouteEntry};
 
 use crate::attribute::{AttributeProvider, Facts};
 use crate::filter::DeviceFilter;
-pub use view::{Counts, LinkView, Offered, View};
+pub use view::{Counts, LinkView, Offered, Reading, View};
 
 /// What decides which links are offered and what is said of them.
 #[derive(Debug)]
@@ -45,6 +47,17 @@ pub struct InUse {
     pub device: Arc<Device>,
     /// Who holds it.
     pub claim: ClaimUid,
+    /// Why it does not work, if that is known.
+    pub fault: Option<DeviceFault>,
+}
+
+/// What dra-plugin says of devices: two complete lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// Those that claims hold.
+    pub in_use: Vec<InUse>,
+    /// Those that did not come home as they were.
+    pub quarantined: Vec<Quarantine>,
 }
 
 /// Which files of a link are to be read.
@@ -74,7 +87,8 @@ pub struct Inventory {
     in_use: Arc<BTreeMap<DeviceName, InUse>>,
     /// Whether a list of devices in use has been received since start.
     in_use_known: bool,
-    /// Devices that ceased to be there, since start.
+    quarantined: BTreeMap<DeviceName, Quarantine>,
+    /// Devices that ceased to be there or to work, since start.
     losses: u64,
     dirty: Dirty,
 }
@@ -113,6 +127,7 @@ impl Inventory {
             ports: BTreeMap::new(),
             in_use: Arc::default(),
             in_use_known: false,
+            quarantined: BTreeMap::new(),
             losses: 0,
             dirty: Dirty::default(),
         }
@@ -322,7 +337,12 @@ impl Inventory {
             let offered: BTreeSet<&DeviceName> = self.offered().collect();
             let is_there = |name| offered.contains(name) || self.in_use.contains_key(name);
             let gone = before.keys().filter(|name| !is_there(name)).count();
-            self.lose(gone);
+            let failed = |used: &&InUse| {
+                let before = before.get(&used.device.name);
+                used.fault.is_some() && before.is_none_or(|before| before.fault.is_none())
+            };
+            let failed = self.in_use.values().filter(failed).count();
+            self.lose(gone.saturating_add(failed));
             self.in_use_known = true;
             self.dirty.view = true;
         }

@@ -25,6 +25,17 @@ pub enum Trigger {
     Request,
 }
 
+impl Trigger {
+    /// As a word, in labels and spans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Interval => "interval",
+            Self::Request => "request",
+        }
+    }
+}
+
 /// How something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -45,7 +56,12 @@ macro_rules! label_value {
     };
 }
 
-label_value!(Trigger { Event => "event", Interval => "interval", Request => "request" });
+impl EncodeLabelValue for Trigger {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
 label_value!(Outcome { Success => "success", Error => "error" });
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]

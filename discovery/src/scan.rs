@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use network_driver_common::bus::Backoff;
 use network_driver_common::health::Part;
+use network_driver_common::telemetry::Stretch;
 use network_driver_netlink::{
     Dumper, Event, Group, Monitor, MonitorError, Netns, OpenSocketError, RequestError,
 };
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attribute::{AttributeProvider, Facts};
 use crate::chain;
-use crate::inventory::{InUse, Inventory, Unread, View};
+use crate::inventory::{Holdings, Inventory, Reading, Unread, View};
 use crate::metrics::{Metrics, Trigger};
 use network_driver_netlink::sysfs::Sysfs;
 
@@ -61,13 +62,14 @@ pub struct Scanner {
     providers: Arc<Vec<Box<dyn AttributeProvider>>>,
     sysfs: Sysfs,
     metrics: Metrics,
+    reading: Reading,
 }
 
 /// What comes to the scanner from the other tasks, and where its view goes.
 #[derive(Debug)]
 pub struct Wires {
-    /// The complete list of devices in use, once dra-plugin has sent one.
-    pub in_use: watch::Receiver<Option<Arc<Vec<InUse>>>>,
+    /// The complete lists of devices in use and in quarantine, once dra-plugin has sent them.
+    pub in_use: watch::Receiver<Option<Arc<Holdings>>>,
     /// Addresses of the node and of the API server.
     pub destinations: watch::Receiver<BTreeSet<IpAddr>>,
     /// The inventory as it is; `None` until the node has been read.
@@ -89,6 +91,7 @@ impl Scanner {
             dumper,
             sysfs,
             metrics,
+            reading: Reading::default(),
         })
     }
 
@@ -107,7 +110,7 @@ impl Scanner {
     /// The kernel does not answer, however often it is asked. Routes that cannot be read are no error: then every link
     /// counts as an uplink.
     pub async fn scan(&mut self, trigger: Trigger) -> Result<View, ScanError> {
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), SystemTime::now());
         let mut tries = 0_u32;
         let (links, addresses) = loop {
             match self.dump().await {
@@ -122,6 +125,8 @@ impl Scanner {
         self.read_files().await;
         self.inventory.settle();
         self.metrics.scanned(trigger, began.elapsed());
+        self.reading.trigger = trigger.as_str();
+        self.reading.scan = Some(Stretch::since(at));
         Ok(self.inventory.view())
     }
 
@@ -139,6 +144,7 @@ impl Scanner {
 
     /// Reads the default routes and asks which way the protected destinations lie.
     async fn read_routes(&mut self) {
+        let at = SystemTime::now();
         self.inventory.take_routes_stale();
         match self.dumper.routes().await {
             Ok(routes) => self.inventory.set_routes(Some(routes)),
@@ -160,6 +166,7 @@ impl Scanner {
             }
         }
         self.inventory.set_routed(routed);
+        self.reading.protect = Some(Stretch::since(at));
     }
 
     /// Reads the files of links that are new or have changed, on a blocking thread.
@@ -226,9 +233,12 @@ impl Scanner {
         let mut routes_read: Option<Instant> = None;
         let mut routes_due = None;
         loop {
+            let at;
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 events = monitor.next() => {
+                    at = SystemTime::now();
+                    self.reading.trigger = "event";
                     let events = events.map_err(ScanError::Monitor)?;
                     if self.take_events(events) {
                         let view = self.scan(Trigger::Event).await?;
@@ -236,9 +246,20 @@ impl Scanner {
                         continue;
                     }
                 }
-                changed = wires.in_use.changed() => if changed.is_err() { return Ok(()) },
-                changed = wires.destinations.changed() => if changed.is_err() { return Ok(()) },
-                () = sleep_until(routes_due) => {}
+                changed = wires.in_use.changed() => {
+                    if changed.is_err() { return Ok(()) }
+                    at = SystemTime::now();
+                    self.reading.trigger = "in_use";
+                }
+                changed = wires.destinations.changed() => {
+                    if changed.is_err() { return Ok(()) }
+                    at = SystemTime::now();
+                    self.reading.trigger = "protected";
+                }
+                () = sleep_until(routes_due) => {
+                    at = SystemTime::now();
+                    self.reading.trigger = "event";
+                }
                 () = &mut audit => {
                     audit.set(tokio::time::sleep(audit_period()));
                     self.inventory.audit_files();
@@ -260,6 +281,7 @@ impl Scanner {
             }
             self.read_files().await;
             if self.inventory.settle() {
+                self.reading.scan = Some(Stretch::since(at));
                 let view = self.inventory.view();
                 self.show(&wires, view);
             }
@@ -271,6 +293,8 @@ impl Scanner {
         let overruns = events.iter().filter(|event| **event == Event::Overrun);
         let overruns = overruns.count();
         self.metrics.events(events.len(), overruns);
+        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        self.reading.events = self.reading.events.saturating_add(count);
         for event in events {
             tracing::trace!(?event, "kernel event");
             self.inventory.apply(event);
@@ -279,15 +303,18 @@ impl Scanner {
     }
 
     fn take_wires(&mut self, wires: &mut Wires) {
-        let in_use = wires.in_use.borrow_and_update().clone();
-        if let Some(list) = in_use {
-            self.inventory.set_in_use(list.to_vec());
+        let holdings = wires.in_use.borrow_and_update().clone();
+        if let Some(holdings) = holdings {
+            // Before what is free again, so that it is not offered in between.
+            self.inventory.set_quarantined(holdings.quarantined.clone());
+            self.inventory.set_in_use(holdings.in_use.clone());
         }
         let destinations = wires.destinations.borrow_and_update().clone();
         self.inventory.set_destinations(destinations);
     }
 
-    fn show(&self, wires: &Wires, view: View) {
+    fn show(&self, wires: &Wires, mut view: View) {
+        view.reading = self.reading;
         self.metrics.interfaces(view.counts());
         wires.view.send_replace(Some(Arc::new(view)));
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::inventory::{InUse, LinkView, Offered, View};
+use crate::inventory::{Holdings, InUse, LinkView, Offered, View};
 use crate::metrics::Metrics;
 use session::Session;
 
@@ -23,16 +23,16 @@ use session::Session;
 #[derive(Debug, Clone)]
 pub struct Server {
     view: watch::Receiver<Option<Arc<View>>>,
-    in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+    in_use: watch::Sender<Option<Arc<Holdings>>>,
     sessions: Sessions,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    /// Serves this view; lists of devices in use go to `in_use`. Sessions end when the token is cancelled.
+    /// Serves this view; lists of devices in use and in quarantine go to `in_use`. Sessions end when the token is cancelled.
     pub fn new(
         view: watch::Receiver<Option<Arc<View>>>,
-        in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+        in_use: watch::Sender<Option<Arc<Holdings>>>,
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
@@ -124,6 +124,7 @@ pub fn list(view: &View) -> Vec<bus::Link> {
         interface_name: used.device.interface.as_bytes().to_vec(),
         device: Some((&*used.device).into()),
         claim_uid: used.claim.to_string(),
+        fault: fault(used),
         ..bus::Link::default()
     });
     home.chain(away).collect()
@@ -141,10 +142,16 @@ fn shown(view: &View, link: &LinkView) -> bus::Link {
             shown.device = Some((&**device).into());
             let used = view.in_use.get(&device.name);
             shown.claim_uid = used.map(|used| used.claim.to_string()).unwrap_or_default();
+            shown.fault = used.map(fault).unwrap_or_default();
         }
         Offered::No { reason, .. } => shown.hidden_because.clone_from(reason),
     }
     shown
+}
+
+fn fault(used: &InUse) -> String {
+    let fault = used.fault.as_ref();
+    fault.map(|fault| fault.message.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use network_driver_common::admin::AdminCommand;
 use network_driver_common::bus::BusArgs;
 use network_driver_common::cli::{NodeArgs, Output};
 use network_driver_common::metrics::HttpArgs;
+use network_driver_common::model::DeviceName;
 use network_driver_common::telemetry::TelemetryArgs;
 
 /// Prepares ResourceClaims for the pods of this node: the kubelet's DRA plugin of network-driver.
@@ -66,7 +67,26 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Devices that could not be brought home as they were: offered to nobody until they are released
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// What every daemon answers
     #[command(flatten)]
     Admin(AdminCommand),
+}
+
+/// What an operator does about devices in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum QuarantineCommand {
+    /// Print the devices in quarantine, each with the reason
+    List {
+        /// Form of the list
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Offer a device again, once its link is what it was: name, addresses, settings
+    Release {
+        /// Name of the device, as in the list
+        device: DeviceName,
+    },
 }

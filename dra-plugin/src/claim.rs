@@ -8,8 +8,10 @@
 //! unprepare   release by the hook → record gone
 //! refresh     pods of a prepared claim, read again
 //! turn        one call at a time for each claim
+//! attempts    traces of Prepares that failed
 //! ```
 
+mod attempts;
 mod fault;
 mod parameters;
 mod parse;
@@ -20,10 +22,10 @@ mod refresh;
 mod turn;
 mod unprepare;
 
+pub(crate) use attempts::Attempts;
 pub(crate) use fault::{PrepareError, UnprepareError};
 pub(crate) use parse::{AllocatedClaim, ParseClaimError};
 pub(crate) use prepare::{Prepared, PreparedDevice};
 pub(crate) use reader::{ClaimReader, ReadClaimError};
 pub(crate) use refresh::{Refresher, refresh};
 pub(crate) use turn::Turns;
-pub(crate) use unprepare::quarantined;

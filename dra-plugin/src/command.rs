@@ -1,14 +1,21 @@
 //! Sub-commands: questions to the running daemon.
 
+use std::time::SystemTime;
+
 use network_driver_common::admin::{AskError, DEADLINE, ask};
 use network_driver_common::bus::{self, BusArgs, Component};
 use network_driver_common::cli::{Output, table};
-use network_driver_common::model::Record;
-use network_driver_proto::bus::ListClaimsRequest;
+use network_driver_common::model::{Quarantine, Record};
 use network_driver_proto::bus::claims_client::ClaimsClient;
+use network_driver_proto::bus::{
+    ListClaimsRequest, ListQuarantineRequest, ReleaseQuarantineRequest,
+};
 use serde_json::{Value, json};
+use tonic::Status;
+use tonic::transport::Channel;
 
-use crate::args::Command;
+use crate::args::{Command, QuarantineCommand};
+use crate::quarantine;
 
 /// Longest answer that is read: all records of a node.
 const MAX_ANSWER: usize = 64 << 20;
@@ -20,6 +27,22 @@ const MAX_ANSWER: usize = 64 << 20;
 pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, AskError> {
     match command {
         Command::Admin(command) => ask(bus.dir(), Component::DraPlugin, command).await,
+        Command::Quarantine(QuarantineCommand::List { output }) => {
+            let quarantined = quarantined(bus).await?;
+            Ok(match output {
+                Output::Table => quarantine::listed(&quarantined, SystemTime::now()),
+                Output::Json => quarantine::json(&quarantined).to_string() + "\n",
+            })
+        }
+        Command::Quarantine(QuarantineCommand::Release { device }) => {
+            let request = ReleaseQuarantineRequest {
+                device: device.to_string(),
+            };
+            let request = bus::with_trace(request, DEADLINE);
+            let answer = client(bus).release_quarantine(request).await;
+            answer.map_err(|status| failed(bus, status))?;
+            Ok(format!("device {device} is released from quarantine\n"))
+        }
         Command::Claims { output } => {
             let records = claims(bus).await?;
             Ok(match output {
@@ -30,14 +53,30 @@ pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, As
     }
 }
 
-async fn claims(bus: &BusArgs) -> Result<Vec<Record>, AskError> {
+fn client(bus: &BusArgs) -> ClaimsClient<Channel> {
     let channel = bus::channel(bus.dir(), Component::DraPlugin);
-    let mut client = ClaimsClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+    ClaimsClient::new(channel).max_decoding_message_size(MAX_ANSWER)
+}
+
+fn failed(bus: &BusArgs, status: Status) -> AskError {
+    AskError::call(bus.dir(), Component::DraPlugin, status)
+}
+
+async fn claims(bus: &BusArgs) -> Result<Vec<Record>, AskError> {
     let request = bus::with_trace(ListClaimsRequest {}, DEADLINE);
-    let failed = |status| AskError::call(bus.dir(), Component::DraPlugin, status);
-    let answer = client.list(request).await.map_err(failed)?.into_inner();
+    let answer = client(bus).list(request).await;
+    let answer = answer.map_err(|status| failed(bus, status))?.into_inner();
     let records: Result<Vec<_>, _> = answer.records.iter().map(Record::try_from).collect();
-    records.map_err(|error| failed(tonic::Status::data_loss(error.to_string())))
+    records.map_err(|error| failed(bus, Status::data_loss(error.to_string())))
+}
+
+async fn quarantined(bus: &BusArgs) -> Result<Vec<Quarantine>, AskError> {
+    let request = bus::with_trace(ListQuarantineRequest {}, DEADLINE);
+    let answer = client(bus).list_quarantine(request).await;
+    let answer = answer.map_err(|status| failed(bus, status))?.into_inner();
+    let listed = answer.quarantined.iter().map(Quarantine::try_from);
+    let listed: Result<Vec<_>, _> = listed.collect();
+    listed.map_err(|error| failed(bus, Status::data_loss(error.to_string())))
 }
 
 /// A line for each device.

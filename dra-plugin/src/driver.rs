@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use network_driver_common::model::{ClaimUid, DriverName};
 
-use crate::claim::{ClaimReader, Refresher, Turns};
+use crate::claim::{Attempts, ClaimReader, Refresher, Turns};
 use crate::events::Events;
+use crate::health::HealthBook;
 use crate::hook::Hook;
 use crate::inventory::Inventory;
 use crate::metrics::Metrics;
@@ -29,8 +30,12 @@ pub(crate) struct Driver {
     pub hook: Arc<Hook>,
     /// Devices of this node.
     pub inventory: Arc<Inventory>,
+    /// How devices are in their pods.
+    pub health: Arc<HealthBook>,
     /// Who works on which claim.
     pub turns: Turns,
+    /// Prepares that failed.
+    pub attempts: Attempts,
     /// Claims whose pods are to be read again.
     pub refresher: Refresher,
     /// Claims whose status is to be written.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use network_driver_common::model::{ClaimRef, PodRef};
-use network_driver_kubernetes::{Event, EventKind, EventRecorder, Regarding};
+use network_driver_common::telemetry;
+use network_driver_kubernetes::{Event, EventKind, EventRecorder, MAX_NOTE_BYTES, Regarding};
 
 use crate::claim::ClaimReader;
 use crate::reason::Reason;
@@ -30,29 +31,50 @@ impl Events {
     /// About a claim. Said only once the API version of claims is known, which it is before any claim was read.
     pub(crate) fn claim(&self, claim: &ClaimRef, kind: EventKind, reason: Reason, note: String) {
         if let Some(api) = self.claims.known_api() {
-            self.record(Regarding::claim(claim, api), kind, reason, note);
+            let action = match reason {
+                // The claim asks for a device that is in quarantine already.
+                Reason::DeviceQuarantined => "Prepare",
+                reason => action(reason),
+            };
+            self.record(Regarding::claim(claim, api), kind, (reason, action), note);
         }
     }
 
     /// About a pod.
     pub(crate) fn pod(&self, pod: &PodRef, kind: EventKind, reason: Reason, note: String) {
+        let reason = (reason, action(reason));
         self.record(Regarding::pod(pod), kind, reason, note);
     }
 
     /// About this node.
     pub(crate) fn node(&self, kind: EventKind, reason: Reason, note: String) {
+        let reason = (reason, action(reason));
         self.record(Regarding::node(&self.node), kind, reason, note);
     }
 
-    fn record(&self, regarding: Regarding, kind: EventKind, reason: Reason, note: String) {
+    fn record(
+        &self,
+        regarding: Regarding,
+        kind: EventKind,
+        (reason, action): (Reason, &'static str),
+        note: String,
+    ) {
         self.recorder.record(Event {
             kind,
             reason: reason.as_str(),
-            action: action(reason),
-            note,
+            action,
+            note: with_trace(note, telemetry::trace_id().as_deref()),
             regarding,
         });
     }
+}
+
+/// The note with the trace to look at, which is never what is cut off.
+fn with_trace(mut note: String, trace: Option<&str>) -> String {
+    let Some(trace) = trace else { return note };
+    let place = format!(", trace {trace}");
+    note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES.saturating_sub(place.len())));
+    note + &place
 }
 
 /// What was being done when the reason came up.
@@ -67,6 +89,8 @@ fn action(reason: Reason) -> &'static str {
         | Reason::NriNotConnected => "Prepare",
         Reason::ClaimUnprepared | Reason::ClaimUnprepareFailed => "Unprepare",
         Reason::InterfaceReturned | Reason::DeviceQuarantined => "Detach",
+        Reason::DeviceReleased => "Release",
+        Reason::StateRebuilt => "Reconcile",
         Reason::InterfaceAttached
         | Reason::InterfaceAttachFailed
         | Reason::InterfaceNameConflict
@@ -74,5 +98,22 @@ fn action(reason: Reason) -> &'static str {
         | Reason::ClaimNotAttached
         | Reason::HostNetworkNotSupported
         | Reason::AttachDeadlineExceeded => "Attach",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_names_its_trace_however_long_it_is() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let place = format!(", trace {trace}");
+        assert_eq!(with_trace("attached".into(), None), "attached");
+        for note in ["attached net1".to_owned(), "ü".repeat(600)] {
+            let named = with_trace(note.clone(), Some(trace));
+            assert!(named.len() <= MAX_NOTE_BYTES);
+            assert!(note.starts_with(named.strip_suffix(&place).unwrap()));
+        }
     }
 }

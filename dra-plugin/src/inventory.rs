@@ -1,6 +1,8 @@
 //! The devices of this node, as discovery tells them. What was received once stays good while discovery is away: the
 //! hook verifies existence, identity and uplink when it checks a record.
 
+mod in_use;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -8,19 +10,18 @@ use std::time::Duration;
 use network_driver_common::bus::{self, Backoff, Component};
 use network_driver_common::error::sentence;
 use network_driver_common::health::Part;
-use network_driver_common::model::{Device, DeviceName, Record};
+use network_driver_common::model::{Device, DeviceName};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::inventory_session_request::Message as Said;
 use network_driver_proto::bus::inventory_session_response::Message as Heard;
-use network_driver_proto::bus::{
-    DeviceInUse, DevicesInUse, InventorySessionRequest, InventoryUpdate, Protected,
-};
+use network_driver_proto::bus::{InventorySessionRequest, InventoryUpdate, Protected};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
+use crate::health::HealthBook;
 use crate::metrics::Metrics;
 use crate::store::Book;
 
@@ -163,6 +164,7 @@ pub(crate) async fn follow(
     inventory: Arc<Inventory>,
     channel: Channel,
     book: Book,
+    health: Arc<HealthBook>,
     metrics: Metrics,
     part: Part,
 ) -> std::convert::Infallible {
@@ -170,7 +172,7 @@ pub(crate) async fn follow(
     let mut said = String::new();
     part.not_ready("no session with discovery");
     loop {
-        let Err(error) = session(&inventory, &channel, &book, |open| {
+        let Err(error) = session(&inventory, &channel, (&book, &health), |open| {
             if open {
                 backoff.reset();
                 said.clear();
@@ -196,11 +198,11 @@ pub(crate) async fn follow(
 async fn session(
     inventory: &Inventory,
     channel: &Channel,
-    book: &Book,
+    (book, health): (&Book, &HealthBook),
     mut opened: impl FnMut(bool),
 ) -> Result<std::convert::Infallible, SessionError> {
     let (say, requests) = mpsc::channel(4);
-    let mut records = book.changes();
+    let (mut records, mut healths) = (book.changes(), health.changes());
     let message = |said| InventorySessionRequest {
         message: Some(said),
     };
@@ -209,7 +211,7 @@ async fn session(
     say.send(message(Said::Hello(hello)))
         .await
         .map_err(closed)?;
-    let mut in_use = devices_in_use(&book.records());
+    let mut in_use = in_use::complete(book, health);
     let first = Said::DevicesInUse(in_use.clone());
     say.send(message(first)).await.map_err(closed)?;
     let mut client = InventoryClient::new(channel.clone());
@@ -236,16 +238,27 @@ async fn session(
                     None => {}
                 }
             }
-            changed = records.changed() => {
+            changed = either(&mut records, &mut healths) => {
                 changed.map_err(|_| SessionError::Closed)?;
-                let now = devices_in_use(&book.records());
+                let now = in_use::complete(book, health);
                 if now != in_use {
+                    let (list, _spans) = in_use::traced(&now, &in_use, &book.records());
                     in_use = now;
-                    let list = Said::DevicesInUse(in_use.clone());
-                    say.send(message(list)).await.map_err(closed)?;
+                    say.send(message(Said::DevicesInUse(list))).await.map_err(closed)?;
                 }
             }
         }
+    }
+}
+
+/// Waits for a change of one of the two.
+async fn either(
+    one: &mut watch::Receiver<u64>,
+    other: &mut watch::Receiver<u64>,
+) -> Result<(), watch::error::RecvError> {
+    tokio::select! {
+        changed = one.changed() => changed,
+        changed = other.changed() => changed,
     }
 }
 
@@ -253,20 +266,6 @@ impl From<tonic::Status> for SessionError {
     /// A status prints as a struct: the message is all that a person wants of it.
     fn from(status: tonic::Status) -> Self {
         Self::Call(status.message().to_owned())
-    }
-}
-
-/// The slice entries that must stay as they are, in a stable order.
-fn devices_in_use(records: &[Arc<Record>]) -> DevicesInUse {
-    let of_record = |record: &Arc<Record>| {
-        let entry = |attachment: &network_driver_common::model::Attachment| DeviceInUse {
-            device: Some((&attachment.device).into()),
-            claim_uid: record.claim.uid.to_string(),
-        };
-        record.attachments.iter().map(entry).collect::<Vec<_>>()
-    };
-    DevicesInUse {
-        devices: records.iter().flat_map(of_record).collect(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The kubelet's DRA plugin: a socket to be found by (registration) and a socket to be called on (DRA v1, v1beta1,
-//! device health v1, v1alpha1). The registration socket is made last, so that the kubelet never finds it before the
+//! v1alpha3, device health v1, v1alpha1). The registration socket is made last, so that the kubelet never finds it before the
 //! other answers; both are made again when they, or their directories, are removed.
 
 mod health;
+mod older;
 mod paths;
 mod registration;
 mod serve;
 mod v1;
-mod v1beta1;
 mod watch;
 
 use std::sync::Arc;
@@ -62,7 +62,8 @@ fn plugin_routes(driver: &Arc<Driver>, shutdown: &CancellationToken) -> Routes {
     let plugin = v1::Plugin::new(Arc::clone(driver));
     let health = health::Health::new(Arc::clone(driver), shutdown.clone());
     Routes::new(plugin.clone().service())
-        .add_service(v1beta1::service(plugin))
+        .add_service(older::v1beta1(plugin.clone()))
+        .add_service(older::v1alpha3(plugin))
         .add_service(health.clone().service_v1())
         .add_service(health.service_v1alpha1())
 }

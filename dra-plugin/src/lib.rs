@@ -16,10 +16,12 @@ mod driver;
 mod events;
 #[cfg(test)]
 mod fixture;
+mod health;
 mod hook;
 mod inventory;
 mod kubelet;
 mod metrics;
+mod quarantine;
 mod queue;
 mod reason;
 mod report;
@@ -32,5 +34,5 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub use args::{Args, Command, DaemonArgs};
+pub use args::{Args, Command, DaemonArgs, QuarantineCommand};
 pub use run::run;

@@ -74,6 +74,7 @@ pub(crate) struct Metrics {
     prepared_claims: Gauge,
     attached_interfaces: Gauge,
     quarantined_devices: Gauge,
+    unhealthy_devices: Gauge,
     kubelet_registered: Gauge,
     status_updates: Family<ResultLabel, Counter>,
     status_queue: Gauge,
@@ -95,6 +96,7 @@ impl Metrics {
             prepared_claims: Gauge::default(),
             attached_interfaces: Gauge::default(),
             quarantined_devices: Gauge::default(),
+            unhealthy_devices: Gauge::default(),
             kubelet_registered: Gauge::default(),
             status_updates: results(),
             status_queue: Gauge::default(),
@@ -133,6 +135,11 @@ impl Metrics {
                 "quarantined_devices",
                 "Devices that could not be brought home as they were",
                 &self.quarantined_devices,
+            ),
+            (
+                "unhealthy_devices",
+                "Devices that do not work in their pod",
+                &self.unhealthy_devices,
             ),
             (
                 "kubelet_registered",
@@ -225,6 +232,11 @@ impl Metrics {
     /// So many claims wait for their status to be written.
     pub(crate) fn status_waiting(&self, claims: usize) {
         self.status_queue.set(gauge_value(claims));
+    }
+
+    /// So many devices do not work in their pod.
+    pub(crate) fn unhealthy(&self, devices: usize) {
+        self.unhealthy_devices.set(gauge_value(devices));
     }
 
     /// A session with a peer began or ended.
@@ -339,6 +351,7 @@ mod tests {
             "network_driver_prepared_claims 0",
             "network_driver_attached_interfaces 0",
             "network_driver_quarantined_devices 0",
+            "network_driver_unhealthy_devices 0",
             "network_driver_kubelet_registered 0",
             "network_driver_status_updates_total{result=\"success\"} 0",
             "network_driver_status_queue_length 0",

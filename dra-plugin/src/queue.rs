@@ -95,6 +95,16 @@ impl<W: Clone> ClaimQueue<W> {
         true
     }
 
+    /// Adds work for a claim, due now, that is made of the work that waits for it, which may be under way. Returns
+    /// whether there was room.
+    pub(crate) fn revise(&self, uid: &ClaimUid, revise: impl FnOnce(Option<&W>) -> W) -> bool {
+        let work = {
+            let state = self.lock();
+            revise(state.waiting.get(uid).map(|waiting| &waiting.work))
+        };
+        self.push(uid.clone(), work, Duration::ZERO)
+    }
+
     /// Waits for work that is due.
     pub(crate) async fn next(&self) -> Due<W> {
         loop {
@@ -185,6 +195,17 @@ mod tests {
         queue.push(uid("a"), 3, Duration::ZERO);
         queue.done(&due);
         assert_eq!(queue.next().await.work, 3, "newer work outlives the older");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_revised_while_it_is_under_way_is_done_again() {
+        let queue = ClaimQueue::default();
+        queue.revise(&uid("a"), |waiting| waiting.copied().unwrap_or(10) + 1);
+        let due = queue.next().await;
+        assert_eq!(due.work, 11);
+        queue.revise(&uid("a"), |waiting| waiting.copied().unwrap_or(10) + 1);
+        queue.done(&due);
+        assert_eq!(queue.next().await.work, 12);
     }
 
     #[tokio::test(start_paused = true)]

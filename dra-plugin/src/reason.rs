@@ -23,6 +23,10 @@ pub(crate) enum Reason {
     NriNotConnected,
     /// A device could not be brought home as it was.
     DeviceQuarantined,
+    /// An operator took a device out of quarantine.
+    DeviceReleased,
+    /// A record that the database had lost is known again.
+    StateRebuilt,
     /// An interface is in its pod.
     InterfaceAttached,
     /// An interface came home.
@@ -43,7 +47,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ClaimPrepared,
         Self::ClaimUnprepared,
         Self::ClaimPrepareFailed,
@@ -54,6 +58,8 @@ impl Reason {
         Self::DeviceProtected,
         Self::NriNotConnected,
         Self::DeviceQuarantined,
+        Self::DeviceReleased,
+        Self::StateRebuilt,
         Self::InterfaceAttached,
         Self::InterfaceReturned,
         Self::InterfaceAttachFailed,
@@ -65,12 +71,13 @@ impl Reason {
     ];
 
     /// The reasons that a failed Prepare can have.
-    pub(crate) const PREPARE: [Self; 6] = [
+    pub(crate) const PREPARE: [Self; 7] = [
         Self::ClaimPrepareFailed,
         Self::InvalidConfiguration,
         Self::DeviceNotFound,
         Self::DeviceInUse,
         Self::DeviceProtected,
+        Self::DeviceQuarantined,
         Self::NriNotConnected,
     ];
 
@@ -90,6 +97,8 @@ impl Reason {
             Self::DeviceProtected => "DeviceProtected",
             Self::NriNotConnected => "NRINotConnected",
             Self::DeviceQuarantined => "DeviceQuarantined",
+            Self::DeviceReleased => "DeviceReleased",
+            Self::StateRebuilt => "StateRebuilt",
             Self::InterfaceAttached => "InterfaceAttached",
             Self::InterfaceReturned => "InterfaceReturned",
             Self::InterfaceAttachFailed => "InterfaceAttachFailed",

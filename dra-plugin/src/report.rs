@@ -1,20 +1,21 @@
 //! What the hook reports: what happened to a claim in a sandbox. It is kept in the record, told to people as events,
 //! and shown in the claim's `status.devices`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use network_driver_common::error::sentence;
-use network_driver_common::model::{
-    Attachment, ClaimUid, DeviceName, IfName, PodRef, Record, SandboxId,
-};
+use network_driver_common::model::{Attachment, ClaimUid, PodRef, Record, SandboxId};
+use network_driver_common::telemetry::{self, Call, LinkTo, Side};
 use network_driver_common::wire::{AttachedInterface, attached_interface};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event as Reported;
-use tracing::{Instrument, error, info, info_span, warn};
+use tokio::time::Instant;
+use tonic::Code;
+use tracing::{Instrument, Span, error, info, warn};
 
-use crate::claim::quarantined;
 use crate::driver::Driver;
+use crate::quarantine::{Devices, parse};
 use crate::reason::Reason;
 use crate::status::{DeviceState, DeviceStatus, StatusUpdate};
 use crate::store::BookError;
@@ -26,20 +27,24 @@ impl Driver {
     /// Takes a report in and returns whether it may be acknowledged: everything of it is on disk, or it makes no sense
     /// and never will.
     pub(crate) async fn report(&self, report: bus::Report) -> bool {
-        let span = info_span!("claim.report", dra.claim.uid = report.claim_uid);
-        let traceparent = Some(report.traceparent.as_str()).filter(|text| !text.is_empty());
-        network_driver_common::telemetry::set_parent(&span, traceparent);
+        let span = span(&report);
+        let noted = span.clone();
         let handled = async {
             let report = match Parsed::try_from(report) {
                 Ok(report) => report,
                 Err(reason) => {
+                    telemetry::answered(&noted, Code::InvalidArgument);
                     error!(err = reason, "the hook's report makes no sense");
                     return true;
                 }
             };
             match self.take_in(&report).await {
-                Ok(()) => true,
+                Ok(()) => {
+                    telemetry::answered(&noted, Code::Ok);
+                    true
+                }
                 Err(failed) => {
+                    telemetry::answered(&noted, Code::Unavailable);
                     error!(claimUID = %report.uid, err = sentence(&failed), "report not kept; the hook will repeat it");
                     false
                 }
@@ -50,12 +55,38 @@ impl Driver {
 
     async fn take_in(&self, report: &Parsed) -> Result<(), BookError> {
         match &report.event {
-            Event::Attached(interfaces) => self.attached(report, interfaces).await,
+            Event::Attached(interfaces, lost) => {
+                self.put_back(lost.as_ref()).await?;
+                self.attached(report, interfaces).await
+            }
             Event::Detached(quarantined) => self.detached(report, quarantined).await,
-            Event::Failed { reason, message } => {
-                self.failed(report, *reason, message);
+            Event::Failed(failed) => self.failed(report, failed).await,
+        }
+    }
+
+    /// Keeps a record again that the hook still has and the database has lost: its devices are in a pod.
+    async fn put_back(&self, lost: Option<&Record>) -> Result<(), BookError> {
+        let Some(record) = lost.filter(|record| self.book.record(&record.claim.uid).is_none())
+        else {
+            return Ok(());
+        };
+        match self.book.put(record.clone()).await {
+            Ok(()) => {
+                warn!(claim = %record.claim, claimUID = %record.claim.uid, "record put back from what the hook holds");
+                let note = format!(
+                    "the record of claim {} was lost and is put back: its interfaces are in a pod",
+                    record.claim
+                );
+                let (kind, word) = (EventKind::Warning, Reason::StateRebuilt);
+                self.events.node(kind, word, note);
                 Ok(())
             }
+            // Nothing can be done for it here; the devices come home when their sandbox ends.
+            Err(BookError::DeviceInUse { device, holder }) => {
+                error!(claim = %record.claim, %device, %holder, "record not put back: another claim has its device");
+                Ok(())
+            }
+            Err(failed) => Err(failed),
         }
     }
 
@@ -65,11 +96,16 @@ impl Driver {
         interfaces: &[AttachedInterface],
     ) -> Result<(), BookError> {
         let sandbox = report.sandbox.clone();
+        let before = self.book.record(&report.uid);
         let update = |record: &mut Record| record.sandbox = Some(sandbox);
         let Some(record) = self.book.update(&report.uid, update).await? else {
             warn!(claimUID = %report.uid, sandbox = %report.sandbox, "the hook holds a claim that is not prepared");
             return Ok(());
         };
+        if before.is_none_or(|before| before.sandbox != record.sandbox) {
+            // What was known is of another sandbox.
+            self.health.forget(&record);
+        }
         let names: Vec<String> = interfaces.iter().map(|i| i.name.to_string()).collect();
         let names = names.join(", ");
         info!(claim = %record.claim, claimUID = %report.uid, interface = names, sandbox = %report.sandbox, "claim attached");
@@ -84,11 +120,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn detached(
-        &self,
-        report: &Parsed,
-        quarantined: &[(DeviceName, String)],
-    ) -> Result<(), BookError> {
+    async fn detached(&self, report: &Parsed, quarantined: &Devices) -> Result<(), BookError> {
         let sandbox = report.sandbox.clone();
         // A late report of an earlier sandbox must not hide that another one holds the devices.
         let update = move |record: &mut Record| {
@@ -96,43 +128,59 @@ impl Driver {
                 record.sandbox = None;
             }
         };
+        self.quarantine(report, quarantined).await?;
         let record = self.book.update(&report.uid, update).await?;
-        if !quarantined.is_empty() {
-            self.book.quarantine(quarantined.to_vec()).await?;
-            self.tell_quarantined(quarantined);
-        }
         let Some(record) = record else { return Ok(()) };
+        if record.sandbox.is_none() {
+            self.health.forget(&record);
+        }
         info!(claim = %record.claim, claimUID = %report.uid, sandbox = %report.sandbox, "claim detached");
         let note = format!("took back the interfaces of claim {}", record.claim.name);
         self.pod_event(report, EventKind::Normal, Reason::InterfaceReturned, note);
         if !quarantined.is_empty() {
             self.show(&record, report, |attachment| {
-                let device = &attachment.device.name;
-                let found = quarantined.iter().find(|(name, _)| name == device);
-                found.map(|(_, reason)| DeviceState::Quarantined(reason.clone()))
+                state_of(quarantined, attachment)
             });
         }
         self.refresher.ask(&report.uid, UNPREPARE_FOLLOWS);
         Ok(())
     }
 
-    fn failed(&self, report: &Parsed, reason: Reason, message: &str) {
-        let word = reason.as_str();
+    /// Keeps that devices are quarantined, and tells it once.
+    async fn quarantine(&self, report: &Parsed, devices: &Devices) -> Result<(), BookError> {
+        let news = self.news(devices.clone());
+        if !news.is_empty() {
+            self.book.quarantine(&report.uid, news.clone()).await?;
+            self.tell_quarantined(&news);
+        }
+        Ok(())
+    }
+
+    async fn failed(&self, report: &Parsed, failed: &Failed) -> Result<(), BookError> {
+        let Failed {
+            reason,
+            message,
+            quarantined,
+        } = failed;
+        let (reason, word) = (*reason, reason.as_str());
+        self.quarantine(report, quarantined).await?;
         warn!(claimUID = %report.uid, sandbox = %report.sandbox, reason = word, err = message, "claim not attached");
-        self.pod_event(report, EventKind::Warning, reason, message.to_owned());
+        self.pod_event(report, EventKind::Warning, reason, message.clone());
         let Some(record) = self.book.record(&report.uid) else {
-            return;
+            return Ok(());
         };
         // Another pod of the claim may hold the devices: then they are well, and the claim's status shows that.
         if record.sandbox.is_none() {
-            self.show(&record, report, |_| {
-                Some(DeviceState::Failed {
+            self.show(&record, report, |attachment| {
+                let failed = || DeviceState::Failed {
                     reason,
-                    message: message.to_owned(),
-                })
+                    message: message.clone(),
+                };
+                state_of(quarantined, attachment).or_else(|| Some(failed()))
             });
         }
         self.refresher.ask(&report.uid, Duration::ZERO);
+        Ok(())
     }
 
     fn pod_event(&self, report: &Parsed, kind: EventKind, reason: Reason, note: String) {
@@ -148,12 +196,9 @@ impl Driver {
         state: impl Fn(&Attachment) -> Option<DeviceState>,
     ) {
         let device = |attachment: &Attachment| {
-            let home = attachment.snapshot.as_ref().map(|s| &s.name);
             Some(DeviceStatus {
-                pool: attachment.pool.clone(),
-                device: attachment.device.name.clone(),
-                home_name: IfName::to_string(home.unwrap_or(&attachment.device.interface)),
-                state: state(attachment)?,
+                health: self.health.of(&attachment.device.name),
+                ..DeviceStatus::of(attachment, state(attachment)?)
             })
         };
         let devices: Vec<_> = record.attachments.iter().filter_map(device).collect();
@@ -161,9 +206,29 @@ impl Driver {
             claim: record.claim.clone(),
             devices,
             sandbox: report.sandbox.clone(),
-            traceparent: report.traceparent.clone(),
+            traceparent: telemetry::traceparent().or_else(|| report.traceparent.clone()),
+            since: Some(Instant::now()),
         });
     }
+}
+
+/// The span of a report: part of the trace of what is reported, or linked to it when the report comes late.
+fn span(report: &bus::Report) -> Span {
+    let call = Call {
+        system: "grpc",
+        method: "network_driver.bus.v1.Claims/Session",
+        message: Some("report"),
+        address: None,
+    };
+    let span = call.span(Side::Server);
+    telemetry::set(&span, "dra.claim.uid", report.claim_uid.clone());
+    telemetry::set(&span, "nri.sandbox.id", report.sandbox_id.clone());
+    let happened = u64::try_from(report.unix_nanos).unwrap_or_default();
+    let happened = UNIX_EPOCH.checked_add(Duration::from_nanos(happened));
+    let age = happened.and_then(|at| SystemTime::now().duration_since(at).ok());
+    let traceparent = Some(report.traceparent.as_str()).filter(|text| !text.is_empty());
+    telemetry::follow(&span, LinkTo::Attach, traceparent, age.unwrap_or_default());
+    span
 }
 
 /// A report that makes sense.
@@ -176,9 +241,23 @@ struct Parsed {
 }
 
 enum Event {
-    Attached(Vec<AttachedInterface>),
-    Detached(Vec<(DeviceName, String)>),
-    Failed { reason: Reason, message: String },
+    /// With the record, where the database does not have it.
+    Attached(Vec<AttachedInterface>, Option<Record>),
+    Detached(Devices),
+    Failed(Failed),
+}
+
+struct Failed {
+    reason: Reason,
+    message: String,
+    quarantined: Devices,
+}
+
+/// What is shown of a device, if it is one of those in quarantine.
+fn state_of(quarantined: &Devices, attachment: &Attachment) -> Option<DeviceState> {
+    let device = &attachment.device.name;
+    let found = quarantined.iter().find(|(name, _)| name == device);
+    found.map(|(_, reason)| DeviceState::Quarantined(reason.clone()))
 }
 
 impl TryFrom<bus::Report> for Parsed {
@@ -193,13 +272,18 @@ impl TryFrom<bus::Report> for Parsed {
             Reported::Attached(attached) => {
                 let interfaces = attached.interfaces.iter().map(attached_interface);
                 let interfaces: Result<Vec<_>, _> = interfaces.collect();
-                Event::Attached(interfaces.map_err(|e| text(&e))?)
+                let lost = attached.record.as_ref().map(Record::try_from).transpose();
+                let lost = lost.map_err(|e| text(&e))?;
+                // A report speaks of one claim.
+                let lost = lost.filter(|record| record.claim.uid.as_str() == report.claim_uid);
+                Event::Attached(interfaces.map_err(|e| text(&e))?, lost)
             }
-            Reported::Detached(detached) => Event::Detached(quarantined(detached.quarantined)),
-            Reported::Failed(failed) => Event::Failed {
+            Reported::Detached(detached) => Event::Detached(parse(detached.quarantined)),
+            Reported::Failed(failed) => Event::Failed(Failed {
                 reason: Reason::parse(&failed.reason).unwrap_or(Reason::InterfaceAttachFailed),
                 message: failed.message.chars().take(900).collect(),
-            },
+                quarantined: parse(failed.quarantined),
+            }),
         };
         Ok(Self {
             uid: uid.map_err(|e| text(&e))?,

@@ -20,10 +20,11 @@ use tonic::service::Routes;
 use tracing::{error, info, warn};
 
 use crate::args::{Args, DaemonArgs};
-use crate::claim::{ClaimReader, Refresher, Turns, refresh};
+use crate::claim::{Attempts, ClaimReader, Refresher, Turns, refresh};
 use crate::command::answer;
 use crate::driver::Driver;
 use crate::events::Events;
+use crate::health::HealthBook;
 use crate::hook::Hook;
 use crate::inventory::{self, Inventory};
 use crate::kubelet::{self, SocketPaths};
@@ -149,7 +150,9 @@ fn driver(
         events: Events::new(recorder, Arc::clone(&claims), &node),
         status: StatusQueue::new(metrics.clone()),
         inventory: Arc::new(Inventory::default()),
+        health: Arc::new(HealthBook::new(metrics.clone())),
         turns: Turns::default(),
+        attempts: Attempts::default(),
         refresher: Refresher::default(),
         hook: Arc::new(hook),
         name,
@@ -202,6 +205,7 @@ fn spawn_workers(tasks: &mut Tasks, args: &Args, driver: &Arc<Driver>, health: &
         Arc::clone(&driver.inventory),
         bus::channel(args.bus.dir(), Component::Discovery),
         driver.book.clone(),
+        Arc::clone(&driver.health),
         driver.metrics.clone(),
         health.part("inventory"),
     );
@@ -265,9 +269,6 @@ async fn find_api(claims: Arc<ClaimReader>, part: Part) -> Infallible {
 fn dump(driver: &Driver) -> serde_json::Value {
     let records = driver.book.records();
     let quarantined = driver.book.quarantined();
-    let quarantined = quarantined
-        .iter()
-        .map(|(device, reason)| (device.to_string(), reason));
     let devices: Vec<_> = driver
         .inventory
         .names()
@@ -285,6 +286,6 @@ fn dump(driver: &Driver) -> serde_json::Value {
         "hook": hook,
         "devices": devices,
         "claims": crate::command::json(records.iter().map(|record| &**record)),
-        "quarantined": quarantined.collect::<std::collections::BTreeMap<_, _>>(),
+        "quarantined": crate::quarantine::json(quarantined.values().map(|q| &**q)),
     })
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use network_driver_common::bus::{self, Component};
-use network_driver_common::model::Record;
+use network_driver_common::model::{DeviceName, Record};
 use network_driver_proto::bus::claims_server::{Claims, ClaimsServer};
 use network_driver_proto::bus::claims_session_request::Message as Heard;
 use network_driver_proto::bus::claims_session_response::Message as Said;
 use network_driver_proto::bus::{
-    ClaimsSessionRequest, ClaimsSessionResponse, Hello, ListClaimsRequest, ListClaimsResponse,
-    Protected, Records, Report, ReportAck,
+    ClaimsSessionRequest, ClaimsSessionResponse, DeviceHealth, Hello, ListClaimsRequest,
+    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected, Records,
+    ReleaseQuarantineRequest, ReleaseQuarantineResponse, Report, ReportAck,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
@@ -29,8 +30,8 @@ use crate::hook::OpenSession;
 const PAGE: usize = 50;
 /// Longest wait for the hook's hello.
 const HELLO: Duration = Duration::from_secs(5);
-/// Reports that may wait to be handled.
-const REPORTS: usize = 64;
+/// Reports and news of devices that may wait to be handled.
+const NEWS: usize = 64;
 
 /// The `Claims` service.
 #[derive(Debug)]
@@ -115,6 +116,25 @@ impl Claims for Server {
         let records = records.iter().map(|record| (&**record).into()).collect();
         Ok(Response::new(ListClaimsResponse { records }))
     }
+
+    async fn list_quarantine(
+        &self,
+        _: Request<ListQuarantineRequest>,
+    ) -> Result<Response<ListQuarantineResponse>, Status> {
+        let quarantined = self.driver.book.quarantined();
+        let quarantined = quarantined.values().map(|q| (&**q).into()).collect();
+        Ok(Response::new(ListQuarantineResponse { quarantined }))
+    }
+
+    async fn release_quarantine(
+        &self,
+        request: Request<ReleaseQuarantineRequest>,
+    ) -> Result<Response<ReleaseQuarantineResponse>, Status> {
+        let device = request.into_inner().device.parse::<DeviceName>();
+        let device = device.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        self.driver.release_quarantine(&device).await?;
+        Ok(Response::new(ReleaseQuarantineResponse {}))
+    }
 }
 
 async fn hello(inbound: &mut Streaming<ClaimsSessionRequest>) -> Result<Hello, Status> {
@@ -151,6 +171,12 @@ fn pages(records: &[Arc<Record>]) -> Vec<Records> {
     pages
 }
 
+/// What has to be handled in order: how a device is holds for the sandbox that was reported before.
+enum News {
+    Report(Box<Report>),
+    Health(Box<DeviceHealth>),
+}
+
 /// Hears what the hook says in one session.
 struct SessionReader {
     driver: Arc<Driver>,
@@ -169,19 +195,15 @@ impl Drop for SessionReader {
 
 impl SessionReader {
     async fn run(&self, inbound: Streaming<ClaimsSessionRequest>) {
-        let (reports, queue) = mpsc::channel(REPORTS);
+        let (news, queue) = mpsc::channel(NEWS);
         tokio::select! {
-            () = self.read(inbound, reports) => {}
+            () = self.read(inbound, news) => {}
             () = self.handle(queue) => {}
             () = self.end.cancelled() => {}
         }
     }
 
-    async fn read(
-        &self,
-        mut inbound: Streaming<ClaimsSessionRequest>,
-        reports: mpsc::Sender<Report>,
-    ) {
+    async fn read(&self, mut inbound: Streaming<ClaimsSessionRequest>, news: mpsc::Sender<News>) {
         loop {
             let heard = match inbound.message().await {
                 Ok(Some(request)) => request.message,
@@ -197,7 +219,12 @@ impl SessionReader {
                 }
                 Some(Heard::Result(result)) => self.driver.hook.resolve(self.generation, result),
                 Some(Heard::Report(report)) => {
-                    if reports.send(report).await.is_err() {
+                    if news.send(News::Report(Box::new(report))).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Heard::Health(health)) => {
+                    if news.send(News::Health(Box::new(health))).await.is_err() {
                         return;
                     }
                 }
@@ -207,10 +234,17 @@ impl SessionReader {
         }
     }
 
-    /// Handles reports one by one, and acknowledges each once it is on disk. One that could not be kept is not
-    /// acknowledged: the hook sends it again.
-    async fn handle(&self, mut reports: mpsc::Receiver<Report>) {
-        while let Some(report) = reports.recv().await {
+    /// Handles news one by one, in order, and acknowledges each report once it is on disk. One that could not be kept
+    /// is not acknowledged: the hook sends it again.
+    async fn handle(&self, mut news: mpsc::Receiver<News>) {
+        while let Some(news) = news.recv().await {
+            let report = match news {
+                News::Report(report) => *report,
+                News::Health(health) => {
+                    self.driver.hear_health(&health);
+                    continue;
+                }
+            };
             let id = report.id;
             if self.driver.report(report).await {
                 let ack = message(Said::ReportAck(ReportAck { id }));

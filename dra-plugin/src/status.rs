@@ -11,14 +11,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use network_driver_common::error::sentence;
-use network_driver_common::model::{ClaimRef, ClaimUid, SandboxId};
-use network_driver_common::telemetry;
+use network_driver_common::model::{ClaimRef, ClaimUid, Record, SandboxId};
+use network_driver_common::telemetry::{self, LinkTo};
 use network_driver_kubernetes::{ResourceApi, retry_after};
 use serde_json::{Value, json};
-use tracing::{Instrument, debug, error, info_span, warn};
+use tokio::time::Instant;
+use tracing::{Instrument, Span, debug, error, info_span, warn};
 
 use crate::claim::{ClaimReader, ReadClaimError};
 use crate::driver::Driver;
+use crate::health::HealthBook;
 use crate::metrics::Metrics;
 use crate::queue::{ClaimQueue, Due};
 
@@ -36,6 +38,32 @@ pub(crate) struct StatusUpdate {
     pub sandbox: SandboxId,
     /// W3C trace context of the report that tells it; `None` without tracing.
     pub traceparent: Option<String>,
+    /// When that came; `None` for news of a device that are no part of that trace.
+    pub since: Option<Instant>,
+}
+
+impl StatusUpdate {
+    /// Puts the span of its writing into the trace of the report, or links it to the claim's Prepare.
+    fn place(&self, span: &Span) {
+        let context = self.traceparent.as_deref();
+        match self.since {
+            Some(since) => telemetry::follow(span, LinkTo::Attach, context, since.elapsed()),
+            None => telemetry::link(span, LinkTo::Prepare, context),
+        }
+    }
+
+    /// Nothing of the entries is to change but what is said of the devices' health.
+    fn as_it_stands(record: &Record, sandbox: &SandboxId) -> Self {
+        let devices = record.attachments.iter();
+        let devices = devices.map(|attachment| DeviceStatus::of(attachment, DeviceState::Standing));
+        Self {
+            claim: record.claim.clone(),
+            devices: devices.collect(),
+            sandbox: sandbox.clone(),
+            traceparent: record.traceparent.clone(),
+            since: None,
+        }
+    }
 }
 
 /// Updates that wait to be written, the newest of each claim. Clones share them.
@@ -63,6 +91,26 @@ impl StatusQueue {
         self.metrics.status_waiting(self.queue.len());
     }
 
+    /// Has the health of an attached claim's devices written: with what waits to be written of the claim, or into what
+    /// stands.
+    pub(crate) fn health_changed(&self, record: &Record, health: &HealthBook) {
+        let Some(sandbox) = &record.sandbox else {
+            return;
+        };
+        let room = self.queue.revise(&record.claim.uid, |waiting| {
+            let stands = || StatusUpdate::as_it_stands(record, sandbox);
+            let mut update = waiting.cloned().unwrap_or_else(stands);
+            for device in &mut update.devices {
+                device.health = health.of(&device.device);
+            }
+            update
+        });
+        if !room {
+            warn!("claim status not written: too many claims are waiting");
+        }
+        self.metrics.status_waiting(self.queue.len());
+    }
+
     /// The claim is unprepared: its status no longer matters.
     pub(crate) fn forget(&self, uid: &ClaimUid) {
         self.queue.forget(uid);
@@ -81,6 +129,17 @@ enum WriteError {
     TimedOut,
 }
 
+impl WriteError {
+    /// As a word.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "ClaimNotRead",
+            Self::Write(_) => "StatusNotWritten",
+            Self::TimedOut => "TimedOut",
+        }
+    }
+}
+
 /// What became of an update.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -95,10 +154,16 @@ pub(crate) async fn write(driver: &Driver) -> std::convert::Infallible {
     let mut forbidden = false;
     loop {
         let due = queue.next().await;
-        let span = info_span!("claim.status", dra.claim.uid = %due.uid);
-        telemetry::set_parent(&span, due.work.traceparent.as_deref());
+        let span = info_span!(parent: None, "claim.status", dra.claim.uid = %due.uid);
+        due.work.place(&span);
         let write = write_one(&driver.claims, driver.name.as_str(), &due.work);
-        match write.instrument(span).await {
+        let written = write.instrument(span.clone()).await;
+        if let Err(failed) = &written {
+            telemetry::fail(&span, failed.kind());
+        }
+        // It ends with the write, not when the next update comes.
+        drop(span);
+        match written {
             Ok(Outcome::Written) => {
                 forbidden = false;
                 metrics.status_update(true);
@@ -194,14 +259,8 @@ async fn write_one(
     let target = target.map_err(|error| WriteError::Read(ReadClaimError::Version(error)))?;
     let params = PatchParams::apply(driver).force();
     let patch = Patch::Apply(&patch);
-    let span = info_span!(
-        "PATCH resourceclaims/status",
-        otel.name = "PATCH /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}/status",
-        otel.kind = "client",
-        http.request.method = "PATCH",
-    );
     let write = target.patch_status(&update.claim.name, &params, &patch);
-    match tokio::time::timeout(TIMEOUT, write.instrument(span)).await {
+    match tokio::time::timeout(TIMEOUT, write).await {
         Ok(Ok(_)) => Ok(Outcome::Written),
         // Deleted since it was read.
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Outcome::Dropped),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use book::{Book, BookError};
 pub(crate) use disk::Disk;
-use network_driver_common::model::{ClaimUid, DeviceName, Record};
+use network_driver_common::model::{ClaimUid, DeviceName, Quarantine, Record};
 
 /// A change of what is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +25,8 @@ pub(crate) enum Change {
     /// The claim's record goes.
     Remove(Arc<Record>),
     /// A device could not be brought home as it was.
-    Quarantine {
-        /// The device.
-        device: DeviceName,
-        /// Why, as a sentence.
-        reason: String,
-    },
-    /// A quarantined device is sound again.
+    Quarantine(Arc<Quarantine>),
+    /// An operator has put a quarantined device right.
     Readmit(DeviceName),
 }
 
@@ -71,8 +66,8 @@ pub(crate) enum CommitError {
 pub(crate) struct Contents {
     /// Records.
     pub records: Vec<Record>,
-    /// Quarantined devices, each with its reason.
-    pub quarantined: BTreeMap<DeviceName, String>,
+    /// Quarantined devices.
+    pub quarantined: Vec<Quarantine>,
     /// Records that could not be read and were set aside: key and reason.
     pub damaged: Vec<(String, String)>,
     /// Where a database that could not be read at all was moved to, before a new one was made.
@@ -85,7 +80,7 @@ pub(crate) struct State {
     pub(crate) records: BTreeMap<ClaimUid, Arc<Record>>,
     /// Device → claim that holds it.
     pub(crate) devices: BTreeMap<DeviceName, ClaimUid>,
-    pub(crate) quarantined: BTreeMap<DeviceName, String>,
+    pub(crate) quarantined: BTreeMap<DeviceName, Arc<Quarantine>>,
 }
 
 impl State {
@@ -101,8 +96,9 @@ impl State {
                 self.records.insert(uid.clone(), Arc::clone(record));
             }
             Change::Remove(record) => self.forget(&record.claim.uid),
-            Change::Quarantine { device, reason } => {
-                self.quarantined.insert(device.clone(), reason.clone());
+            Change::Quarantine(quarantine) => {
+                let device = quarantine.device.clone();
+                self.quarantined.insert(device, Arc::clone(quarantine));
             }
             Change::Readmit(device) => {
                 self.quarantined.remove(device);

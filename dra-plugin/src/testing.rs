@@ -24,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::claim::{ClaimReader, Refresher, Turns, refresh};
+use crate::claim::{Attempts, ClaimReader, Refresher, Turns, refresh};
 use crate::driver::Driver;
 use crate::events::Events;
+use crate::health::HealthBook;
 use crate::hook::Hook;
 use crate::inventory::{self, Inventory};
 use crate::kubelet::{self, SocketPaths};
@@ -76,7 +77,9 @@ impl Node {
             events: Events::new(recorder, Arc::clone(&claims), "node-1"),
             status: StatusQueue::new(metrics.clone()),
             inventory: Arc::new(Inventory::default()),
+            health: Arc::new(HealthBook::new(metrics.clone())),
             turns: Turns::default(),
+            attempts: Attempts::default(),
             refresher: Refresher::default(),
             hook: Arc::new(hook),
             node: "node-1".into(),
@@ -125,6 +128,7 @@ impl Node {
             Arc::clone(&driver.inventory),
             bus::channel(self.dir.path(), Component::Discovery),
             driver.book.clone(),
+            Arc::clone(&driver.health),
             driver.metrics.clone(),
             self.health.part("inventory"),
         );

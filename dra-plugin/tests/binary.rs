@@ -91,7 +91,7 @@ fn it_starts_without_its_peers_and_ends_well_when_told_to() {
     assert!(!registration(dir.path()).exists());
     assert!(
         !dir.path()
-            .join("kubelet/plugins/network.example.com/dra.sock")
+            .join("kubelet/plugins/network.example.com/plugin@dra.sock")
             .exists()
     );
     assert!(!dir.path().join("bus/dra-plugin/bus.sock").exists());

@@ -76,9 +76,43 @@ pub struct DaemonArgs {
         default_value = "/run/network-driver"
     )]
     pub state_dir: PathBuf,
+    /// Directory of the node where `preflight` puts the start hook, the last gate of containers that name a claim; the
+    /// same path on the node and here. Without it there is none
+    #[arg(long, env = "NETWORK_DRIVER_START_HOOK_DIR", value_name = "DIR")]
+    pub start_hook_dir: Option<PathBuf>,
+    /// CDI is on in the container runtime. Only asked of containerd before 2.0, where it is off by default
+    #[arg(long, env = "NETWORK_DRIVER_CDI_CONFIRMED")]
+    pub cdi_confirmed: bool,
 }
 
-/// Questions to the running daemon.
+/// What `preflight` looks at besides what the daemon itself uses.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct PreflightArgs {
+    /// The kubelet's root directory, as dra-plugin is told it
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_KUBELET_ROOT_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/kubelet"
+    )]
+    pub kubelet_root_dir: PathBuf,
+    /// Directory of dra-plugin's state database
+    #[arg(
+        long,
+        env = "NETWORK_DRIVER_RECORDS_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/network-driver"
+    )]
+    pub records_dir: PathBuf,
+    /// The program that is put into the directory for the start hook
+    #[arg(long, value_name = "FILE", default_value = "/start-hook")]
+    pub start_hook: PathBuf,
+    /// Where a container says why it ended; written only if it exists
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    pub termination_log: PathBuf,
+}
+
+/// What to do instead of running the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the devices that are in pods
@@ -87,6 +121,8 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Check that this node has what the driver needs, with the cure for what is missing; needs no daemon
+    Preflight(PreflightArgs),
     /// What every daemon answers
     #[command(flatten)]
     Admin(AdminCommand),

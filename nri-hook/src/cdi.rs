@@ -9,11 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use network_driver_common::model::{ClaimUid, DriverName};
+use network_driver_common::model::{ClaimUid, DriverName, Record};
 use network_driver_common::wire::AttachedInterface;
 use serde_json::json;
 
 use crate::gate;
+use crate::start_hook::{self, Wanted};
 
 const VERSION: &str = "0.5.0";
 
@@ -24,6 +25,8 @@ pub(crate) struct Directory {
     driver: DriverName,
     /// Begin of the names of our files.
     prefix: String,
+    /// Where the start hook lies on the node; `None` leaves it out.
+    start_hook: Option<PathBuf>,
 }
 
 /// A driver name that no CDI vendor can have.
@@ -57,7 +60,11 @@ impl Directory {
     ///
     /// # Errors
     /// The driver's name is no CDI vendor.
-    pub(crate) fn new(dir: PathBuf, driver: DriverName) -> Result<Self, InvalidVendor> {
+    pub(crate) fn new(
+        dir: PathBuf,
+        driver: DriverName,
+        start_hook: Option<PathBuf>,
+    ) -> Result<Self, InvalidVendor> {
         // What else CDI asks of a vendor, every driver name is (cdi `parser.ValidateVendorName`).
         if !driver
             .as_str()
@@ -70,6 +77,7 @@ impl Directory {
             dir,
             driver,
             prefix,
+            start_hook,
         })
     }
 
@@ -79,15 +87,26 @@ impl Directory {
     /// The file cannot be written.
     pub(crate) fn define(
         &self,
-        claim: &ClaimUid,
+        record: &Record,
         interfaces: &[AttachedInterface],
     ) -> Result<(), FileError> {
+        let claim = &record.claim.uid;
         let names: Vec<_> = interfaces.iter().map(|i| i.name.to_string()).collect();
         let variable = format!("{}={}", gate::variable(claim), names.join(","));
+        let mut edits = json!({ "env": [variable] });
+        if let (Some(program), Some(edits)) = (&self.start_hook, edits.as_object_mut()) {
+            let hook = json!({
+                "hookName": "createRuntime",
+                "path": program,
+                "args": [start_hook::FILE_NAME, Wanted::of(&self.driver, record).to_argument()],
+                "timeout": start_hook::TIMEOUT_SECONDS,
+            });
+            edits.insert("hooks".to_owned(), json!([hook]));
+        }
         let spec = json!({
             "cdiVersion": VERSION,
             "kind": format!("{}/claim", self.driver),
-            "devices": [{ "name": claim.as_str(), "containerEdits": { "env": [variable] } }],
+            "devices": [{ "name": claim.as_str(), "containerEdits": edits }],
         });
         fs::create_dir_all(&self.dir).map_err(FileError::new("make directory", &self.dir))?;
         let path = self.path(claim);
@@ -144,18 +163,26 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::testing::{claim, interface};
+    use crate::testing::{claim, interface, record};
 
     fn directory(dir: &Path) -> Directory {
-        Directory::new(dir.join("cdi"), "network.example.com".parse().unwrap()).unwrap()
+        Directory::new(
+            dir.join("cdi"),
+            "network.example.com".parse().unwrap(),
+            None,
+        )
+        .unwrap()
     }
 
     #[test]
     fn an_id_is_a_file_with_the_claims_variable() {
         let dir = tempfile::tempdir().unwrap();
         let cdi = directory(dir.path());
-        cdi.define(&claim("0f-1"), &[interface("net1"), interface("net2")])
-            .unwrap();
+        cdi.define(
+            &record("0f-1", &[]),
+            &[interface("net1"), interface("net2")],
+        )
+        .unwrap();
         let path = dir.path().join("cdi/network-example-com-claim-0f-1.json");
         let spec: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(
@@ -177,14 +204,38 @@ mod tests {
     }
 
     #[test]
+    fn an_id_names_the_start_hook_with_what_it_looks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cdi = directory(dir.path());
+        cdi.start_hook = Some("/opt/start-hook".into());
+        cdi.define(&record("a", &[]), &[interface("net1")]).unwrap();
+        let text = fs::read(cdi.path(&claim("a"))).unwrap();
+        let spec: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let hooks = &spec["devices"][0]["containerEdits"]["hooks"];
+        let wanted = hooks[0]["args"][1].as_str().unwrap().to_owned();
+        assert_eq!(
+            hooks,
+            &json!([{
+                "hookName": "createRuntime",
+                "path": "/opt/start-hook",
+                "args": ["network-driver-start-hook-1", wanted],
+                "timeout": 10,
+            }])
+        );
+        let wanted: Wanted = serde_json::from_str(&wanted).unwrap();
+        let driver = "network.example.com".parse().unwrap();
+        assert_eq!(wanted, Wanted::of(&driver, &record("a", &[])));
+    }
+
+    #[test]
     fn a_file_is_never_seen_half_written() {
         let dir = tempfile::tempdir().unwrap();
         let cdi = directory(dir.path());
-        cdi.define(&claim("a"), &[interface("net1")]).unwrap();
+        cdi.define(&record("a", &[]), &[interface("net1")]).unwrap();
         let path = cdi.path(&claim("a"));
         let before = fs::read(&path).unwrap();
         let mut reader = fs::File::open(&path).unwrap();
-        cdi.define(&claim("a"), &[interface("net2")]).unwrap();
+        cdi.define(&record("a", &[]), &[interface("net2")]).unwrap();
         let mut read = Vec::new();
         reader.read_to_end(&mut read).unwrap();
         assert_eq!(read, before, "replaced, not written over");
@@ -198,7 +249,7 @@ mod tests {
         assert!(cdi.defined().unwrap().is_empty());
         cdi.remove(&claim("a")).unwrap();
         for uid in ["a", "b"] {
-            cdi.define(&claim(uid), &[]).unwrap();
+            cdi.define(&record(uid, &[]), &[]).unwrap();
         }
         for other in [
             "vendor.json",
@@ -214,6 +265,6 @@ mod tests {
 
     #[test]
     fn a_driver_name_that_is_no_vendor_is_refused() {
-        assert!(Directory::new("/x".into(), "9p.example.com".parse().unwrap()).is_err());
+        assert!(Directory::new("/x".into(), "9p.example.com".parse().unwrap(), None).is_err());
     }
 }

@@ -1,32 +1,39 @@
-//! Sub-commands: questions to the running daemon.
+//! Sub-commands: questions to the running daemon, and to the node before it runs.
 
 use network_driver_common::admin::{AdminCommand, AskError, ask};
 use network_driver_common::bus::{BusArgs, Component};
 use network_driver_common::cli::{Output, table};
+use network_driver_common::runtime::{Exit, print};
 use tonic::Status;
 
-use crate::args::Command;
+use crate::args::{Args, Command};
 use crate::hook::Dump;
+use crate::preflight;
 
-/// Answers a sub-command; returns what is to be printed.
+/// Runs a sub-command and prints what it was asked for.
 ///
 /// # Errors
-/// The daemon cannot be reached, or is not ready.
-pub(crate) async fn answer(command: Command, bus: &BusArgs) -> Result<String, AskError> {
-    match command {
-        Command::Admin(command) => ask(bus.dir(), Component::NriHook, command).await,
-        Command::Sandboxes { output } => {
-            let json = ask(bus.dir(), Component::NriHook, AdminCommand::Dump).await?;
-            let failed = |error: serde_json::Error| {
-                let status = Status::data_loss(format!("its answer cannot be read: {error}"));
-                AskError::call(bus.dir(), Component::NriHook, status)
-            };
-            let dump: Dump = serde_json::from_str(&json).map_err(failed)?;
-            match output {
-                Output::Table => Ok(attached(&dump)),
-                Output::Json => Ok(serde_json::to_string(&dump.attached).map_err(failed)? + "\n"),
-            }
-        }
+/// The daemon cannot be reached, or is not ready; or the node is not fit for it.
+pub(crate) async fn run(command: Command, args: &Args) -> Result<(), Exit> {
+    let text = match command {
+        Command::Preflight(wanted) => return preflight::run(&wanted, &args.daemon).await,
+        Command::Sandboxes { output } => sandboxes(&args.bus, output).await?,
+        Command::Admin(command) => ask(args.bus.dir(), Component::NriHook, command).await?,
+    };
+    print(&text);
+    Ok(())
+}
+
+async fn sandboxes(bus: &BusArgs, output: Output) -> Result<String, AskError> {
+    let json = ask(bus.dir(), Component::NriHook, AdminCommand::Dump).await?;
+    let failed = |error: serde_json::Error| {
+        let status = Status::data_loss(format!("its answer cannot be read: {error}"));
+        AskError::call(bus.dir(), Component::NriHook, status)
+    };
+    let dump: Dump = serde_json::from_str(&json).map_err(failed)?;
+    match output {
+        Output::Table => Ok(attached(&dump)),
+        Output::Json => Ok(serde_json::to_string(&dump.attached).map_err(failed)? + "\n"),
     }
 }
 

@@ -6,7 +6,7 @@ use network_driver_common::model::{Protected, Record, Snapshot};
 use network_driver_netlink::{Netns, NetnsId};
 
 use crate::links::{
-    AttachError, AttachedClaim, Detached, FindAttachedError, Links, MarkedLink, Refusal,
+    AttachError, AttachedClaim, Detached, FindAttachedError, Links, MarkedLink, Presence, Refusal,
 };
 
 /// The node's devices. Every call blocks on the kernel.
@@ -34,6 +34,12 @@ pub(crate) trait Devices: Send + Sync + 'static {
 
     /// The links in a pod that carry our mark.
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError>;
+
+    /// The records of all claims that are away, as far as this node remembers by itself.
+    fn kept(&self) -> Vec<Record>;
+
+    /// How the devices of a record are in a pod, in the order of its attachments.
+    fn presence(&self, record: &Record, netns: &Netns) -> Result<Vec<Presence>, FindAttachedError>;
 }
 
 impl Devices for Links {
@@ -61,5 +67,13 @@ impl Devices for Links {
 
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError> {
         self.find_attached(netns)
+    }
+
+    fn kept(&self) -> Vec<Record> {
+        self.all_kept()
+    }
+
+    fn presence(&self, record: &Record, netns: &Netns) -> Result<Vec<Presence>, FindAttachedError> {
+        self.presence(record, netns)
     }
 }

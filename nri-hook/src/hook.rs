@@ -4,7 +4,8 @@
 //! ```text
 //!  runtime ──► events ──┐           ┌──► devices (kernel)
 //!  dra-plugin ► orders ─┼► attach ──┼──► cdi (ids)
-//!  timer ───► catch_up ─┘  detach   └──► reports ──► dra-plugin
+//!  timer ───► catch_up ─┤  detach   └──► reports ──► dra-plugin
+//!  links ──► reconcile ─┘
 //! ```
 //! Every piece of work holds the turn of its claims, and looks again at what it knew before it had it.
 
@@ -15,6 +16,7 @@ mod detach;
 mod dump;
 mod events;
 mod orders;
+mod reconcile;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -29,20 +31,25 @@ use tokio::task::JoinError;
 use tracing::Span;
 
 use crate::cdi;
+use crate::confirmation::Confirmation;
 use crate::devices::Devices;
 use crate::metrics::Metrics;
-use crate::records::{Records, Reports};
+use crate::records::{HealthBoard, Records, Reports};
 use crate::sandbox::Sandboxes;
 use crate::turns::Turns;
 
 pub(crate) use dump::Dump;
 #[cfg(test)]
 pub(crate) use dump::{AttachedRow, InterfaceRow};
+use reconcile::Doubts;
+pub(crate) use reconcile::Watch;
 
 /// The hook.
 pub(crate) struct Hook<D> {
     pub(crate) records: Records,
     pub(crate) reports: Reports,
+    pub(crate) health: HealthBoard,
+    pub(crate) confirmation: Confirmation,
     pub(crate) metrics: Metrics,
     pub(crate) sandboxes: Sandboxes,
     devices: Arc<D>,
@@ -52,6 +59,8 @@ pub(crate) struct Hook<D> {
     adopting: tokio::sync::Mutex<()>,
     /// Something may have become possible that was not.
     changed: Notify,
+    /// What is out may no longer be as it was left.
+    doubts: Arc<Doubts>,
     boot_id: String,
 }
 
@@ -74,6 +83,8 @@ impl<D: Devices> Hook<D> {
         Self {
             records: Records::default(),
             reports: Reports::default(),
+            health: HealthBoard::default(),
+            confirmation: Confirmation::new(false),
             metrics,
             sandboxes: Sandboxes::default(),
             devices,
@@ -81,6 +92,7 @@ impl<D: Devices> Hook<D> {
             turns: Turns::default(),
             adopting: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            doubts: Arc::default(),
             boot_id,
         }
     }

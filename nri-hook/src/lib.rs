@@ -10,20 +10,23 @@
 mod args;
 mod cdi;
 mod command;
+mod confirmation;
 mod devices;
 mod gate;
 mod hook;
 mod links;
 mod metrics;
 mod nri;
+mod preflight;
 mod records;
 mod run;
 mod sandbox;
+pub mod start_hook;
 #[cfg(test)]
 mod testing;
 mod turns;
 
 use network_driver_common::error::sentence as chain;
 
-pub use args::{Args, Command, DaemonArgs};
+pub use args::{Args, Command, DaemonArgs, PreflightArgs};
 pub use run::run;

@@ -12,9 +12,11 @@ mod home;
 mod identity;
 mod mark;
 mod plan;
+mod presence;
 mod restore;
 mod snapshot;
 mod state;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -24,19 +26,23 @@ use std::time::{Duration, Instant};
 use network_driver_common::model::{
     ClaimUid, DeviceName, DriverName, IfName, Protected, Record, Snapshot,
 };
-use network_driver_netlink::{Netns, NetnsId, OpenSocketError, RequestError, Socket};
+use network_driver_common::telemetry;
+use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError, Socket};
 
 pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
 pub(crate) use check::Refusal;
 pub(crate) use detach::{Detached, Quarantined};
+pub(crate) use identity::pci_address;
+pub(crate) use mark::Mark;
+pub(crate) use presence::Presence;
 pub(crate) use state::StateError;
+pub(crate) use survey::{Survey, survey};
 
 use crate::chain;
 use attach::Departure;
 use configure::Configurator;
 use detach::{Loan, bring_home};
 use home::Home;
-use mark::Mark;
 use state::{State, snapshot_of};
 
 /// Longest time that a check may wait for the kernel: half of what the order for it allows.
@@ -84,6 +90,14 @@ pub(crate) enum FindAttachedError {
     /// Its links could not be read.
     #[error("look for the driver's links in the pod")]
     Read(#[source] RequestError),
+}
+
+/// Notes in a span which link it is about, and the name it is to have.
+fn describe(span: &tracing::Span, link: &Link, name: &IfName) {
+    telemetry::set(span, "network.interface.name", name.to_string());
+    telemetry::set(span, "link.ifindex", i64::from(link.index));
+    telemetry::set(span, "link.kind", link.kind.clone().unwrap_or_default());
+    telemetry::set(span, "link.mtu", i64::from(link.mtu));
 }
 
 impl Links {
@@ -151,6 +165,18 @@ impl Links {
         })
     }
 
+    /// The records of all claims that have links away, for a life that was told of none.
+    pub(crate) fn all_kept(&self) -> Vec<Record> {
+        let claims = self.state.claims().unwrap_or_else(|error| {
+            tracing::warn!(
+                error = chain(&error),
+                "claims that have links away are unknown"
+            );
+            Vec::new()
+        });
+        claims.iter().filter_map(|claim| self.kept(claim)).collect()
+    }
+
     /// Brings the devices of all records into a pod and configures them: all or none.
     ///
     /// What an earlier attach of these claims left unfinished is brought home first.
@@ -208,6 +234,7 @@ impl Links {
     }
 
     fn undo(&self, records: &[Record], netns: &Netns) -> Vec<Quarantined> {
+        let _span = tracing::info_span!("sandbox.undo").entered();
         let detached = records
             .iter()
             .map(|record| self.detach(record, Some(netns)));

@@ -2,6 +2,7 @@
 //! while dra-plugin is away.
 
 pub(crate) mod client;
+mod health;
 mod reports;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use network_driver_common::model::{ClaimUid, PodUid, Protected, Record};
 
+pub(crate) use health::{Health, HealthBoard};
 pub(crate) use reports::{Happened, Reports};
 
 /// The held records.
@@ -31,8 +33,17 @@ struct Held {
     record: Arc<Record>,
     /// Whether the record is durable. Nothing is attached from one that is not.
     committed: bool,
-    /// Whether a sandbox has been served from it: later ones are no part of its pod's start.
-    served: bool,
+    /// The sandbox that was last served from it: later ones are no part of its pod's start.
+    served: Served,
+}
+
+/// Which sandboxes a record was served to before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// None: what is made now is its pod's start.
+    First,
+    /// At least one; with the trace context of the last, where that is known.
+    Again(Option<String>),
 }
 
 /// A record as the dump shows it.
@@ -117,11 +128,18 @@ impl Records {
         shown.collect()
     }
 
-    /// Notes that a sandbox is served from the record; whether it is the first one.
-    pub(crate) fn serve(&self, claim: &ClaimUid) -> bool {
-        let mut state = self.state();
-        let held = state.claims.get_mut(claim);
-        held.is_some_and(|held| !std::mem::replace(&mut held.served, true))
+    /// Which sandboxes the record was served to.
+    pub(crate) fn served(&self, claim: &ClaimUid) -> Served {
+        let state = self.state();
+        let held = state.claims.get(claim);
+        held.map_or(Served::Again(None), |held| held.served.clone())
+    }
+
+    /// Notes that a sandbox is served from the record, in a span of this context.
+    pub(crate) fn serve(&self, claim: &ClaimUid, traceparent: Option<String>) {
+        if let Some(held) = self.state().claims.get_mut(claim) {
+            held.served = Served::Again(traceparent);
+        }
     }
 
     /// What the node's own traffic depends on.
@@ -152,8 +170,12 @@ impl State {
             }
         }
         // The same preparation, made durable or with other pods, is still the one that was served.
-        let same = |held: &Held| held.served && held.record.prepared == record.prepared;
-        let served = record.sandbox.is_some() || earlier.as_ref().is_some_and(same);
+        let earlier = earlier.filter(|held| held.record.prepared == record.prepared);
+        let served = match earlier {
+            Some(held) if held.served != Served::First => held.served,
+            _ if record.sandbox.is_some() => Served::Again(None),
+            _ => Served::First,
+        };
         self.claims.insert(
             claim,
             Held {
@@ -245,12 +267,23 @@ mod tests {
     fn only_the_first_sandbox_of_a_preparation_is_part_of_the_pods_start() {
         let records = Records::default();
         records.commit(record("c", &["p"]));
-        assert!(records.serve(&claim("c")));
+        assert_eq!(records.served(&claim("c")), Served::First);
+        records.serve(&claim("c"), Some("00-1".into()));
         records.commit(record("c", &["p", "q"]));
-        assert!(!records.serve(&claim("c")));
+        assert_eq!(
+            records.served(&claim("c")),
+            Served::Again(Some("00-1".into()))
+        );
         let mut again = record("c", &["p"]);
         again.prepared += std::time::Duration::from_secs(1);
+        records.commit(again.clone());
+        assert_eq!(records.served(&claim("c")), Served::First);
+        again.sandbox = Some("s".parse().unwrap());
         records.commit(again);
-        assert!(records.serve(&claim("c")));
+        assert_eq!(
+            records.served(&claim("c")),
+            Served::Again(None),
+            "it was attached before this process began"
+        );
     }
 }

@@ -11,7 +11,7 @@ use network_driver_common::cli::NodeArgs;
 use network_driver_common::health::{Health, Part};
 use network_driver_common::metrics as http;
 use network_driver_common::model::DriverName;
-use network_driver_common::runtime::{Exit, Tasks, print};
+use network_driver_common::runtime::{Exit, Tasks};
 use network_driver_common::telemetry::{self, LogFilter};
 use network_driver_netlink::Netns;
 use tokio::sync::watch;
@@ -22,12 +22,14 @@ use tracing::{error, info, warn};
 
 use crate::args::{Args, DaemonArgs};
 use crate::cdi;
-use crate::command::answer;
+use crate::command;
+use crate::confirmation::Confirmation;
 use crate::hook::Hook;
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::nri::{Identity, InFlight, Phase, Session};
 use crate::records::client::Client;
+use crate::start_hook::FILE_NAME;
 
 /// Exit code of a configuration that is refused.
 const REFUSED: u8 = 3;
@@ -43,11 +45,10 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Runs the daemon until the token is cancelled, or answers a sub-command.
 ///
 /// # Errors
-/// What ended the process, with its exit code: 3 configuration, 6 state directory, 1 anything else.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
-    if let Some(command) = args.command {
-        print(&answer(command, &args.bus).await?);
-        return Ok(());
+/// What ended the process, with its exit code: 3 configuration, 6 state directory, 7 preflight, 1 anything else.
+pub async fn run(mut args: Args, shutdown: CancellationToken) -> Result<(), Exit> {
+    if let Some(command) = args.command.take() {
+        return command::run(command, &args).await;
     }
     let node = &args.node.node_name;
     let telemetry = telemetry::init(Component::NriHook, node, &args.telemetry)?;
@@ -110,9 +111,13 @@ async fn daemon(
     });
     let parts = (health.part("records"), health.part("runtime"));
     let seen = (received.subscribe(), phase.subscribe());
-    tasks.spawn("health", show_health(parts, seen, metrics, stop.clone()));
+    tasks.spawn(
+        "health",
+        show_health(parts, seen, Arc::clone(&hook), stop.clone()),
+    );
     tasks.spawn("records", client.run(stop.clone()));
     tasks.spawn("catch-up", Arc::clone(&hook).catch_up(stop.clone()));
+    tasks.spawn("reconcile", Arc::clone(&hook).reconcile(stop.clone()));
     tasks.spawn("nri", join_runtime(session, received.subscribe(), stop));
     let NodeArgs {
         driver_name,
@@ -121,25 +126,28 @@ async fn daemon(
     info!(node = node_name, driver = %driver_name, "nri-hook started");
     let ended = tasks.run().await;
     drain(&work).await;
+    hook.reports.lost();
     ended.map_err(Exit::from)
 }
 
 /// The hook over the real kernel.
 fn hook(settings: &DaemonArgs, driver: &DriverName, metrics: Metrics) -> Result<Hook<Links>, Exit> {
     let DaemonArgs {
-        cdi_dir, state_dir, ..
+        cdi_dir,
+        state_dir,
+        start_hook_dir,
+        cdi_confirmed,
+        ..
     } = settings;
     let home = Netns::current()?;
     let links = Links::new(home, driver.clone(), state_dir.clone());
     let links = links.map_err(|error| Exit::new(STATE, error))?;
-    let cdi = cdi::Directory::new(cdi_dir.clone(), driver.clone());
+    let start_hook = start_hook_dir.as_ref().map(|dir| dir.join(FILE_NAME));
+    let cdi = cdi::Directory::new(cdi_dir.clone(), driver.clone(), start_hook);
     let cdi = cdi.map_err(|error| Exit::new(REFUSED, error))?;
-    Ok(Hook::new(
-        Arc::new(links),
-        cdi,
-        metrics,
-        boot_id(Path::new(BOOT_ID)),
-    ))
+    let mut hook = Hook::new(Arc::new(links), cdi, metrics, boot_id(Path::new(BOOT_ID)));
+    hook.confirmation = Confirmation::new(*cdi_confirmed);
+    Ok(hook)
 }
 
 /// Which boot of the node this is; empty, and so like no other, when it cannot be read.
@@ -170,9 +178,10 @@ async fn join_runtime(
 async fn show_health(
     (records, runtime): (Part, Part),
     (mut received, mut phase): (watch::Receiver<bool>, watch::Receiver<Phase>),
-    metrics: Metrics,
+    hook: Arc<Hook<Links>>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
+    let mut confirmed = hook.confirmation.subscribe();
     loop {
         if *received.borrow_and_update() {
             records.ready();
@@ -180,17 +189,22 @@ async fn show_health(
             records.not_ready("no records from dra-plugin yet");
         }
         let now = phase.borrow_and_update().clone();
-        metrics.connected(matches!(now, Phase::Synchronised { .. }));
+        hook.metrics
+            .connected(matches!(now, Phase::Synchronised { .. }));
         match now {
-            Phase::Synchronised { .. } => runtime.ready(),
+            Phase::Synchronised { runtime: name } => match hook.confirmation.missing(&name) {
+                Some(missing) => runtime.not_ready(missing),
+                None => runtime.ready(),
+            },
             Phase::Joining => runtime.not_ready("not yet synchronised"),
             Phase::Away { reason } => runtime.not_ready(reason),
         }
-        // Both senders live as long as the daemon.
+        // All senders live as long as the daemon.
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = received.changed() => {}
             _ = phase.changed() => {}
+            _ = confirmed.changed() => {}
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
+use network_driver_common::telemetry::LinkTo;
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::Netns;
 
+use crate::hook::Watch;
 use crate::nri::Pod;
 
 /// A claim's devices outside home.
@@ -27,6 +30,40 @@ pub(crate) struct Holding {
     pub(crate) interfaces: Vec<AttachedInterface>,
     /// Whether it is whole, or on its way home.
     pub(crate) state: HoldingState,
+    /// Trace context of what attached it; `None` without tracing, and when an earlier life of this process did.
+    pub(crate) traceparent: Option<String>,
+    /// Hears of changes to the links of the pod.
+    pub(crate) watch: Option<Watch>,
+}
+
+impl Holding {
+    /// What its end is linked to: what attached it, or else its Prepare.
+    pub(crate) fn linked(&self) -> (LinkTo, Option<&str>) {
+        match (&self.traceparent, &self.record) {
+            (Some(attach), _) => (LinkTo::Attach, Some(attach)),
+            (None, Some(record)) => (LinkTo::Prepare, record.traceparent.as_deref()),
+            (None, None) => (LinkTo::Prepare, None),
+        }
+    }
+}
+
+/// The trace that what happens in a new sandbox belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Its context; `None` without tracing.
+    pub(crate) traceparent: Option<String>,
+    /// When the sandbox was made.
+    pub(crate) since: Instant,
+}
+
+impl Origin {
+    /// Of a sandbox that is made now.
+    pub(crate) fn new(traceparent: Option<String>) -> Self {
+        Self {
+            traceparent,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// How far a holding is.
@@ -34,6 +71,8 @@ pub(crate) struct Holding {
 pub(crate) enum HoldingState {
     /// All devices are in the pod, configured and verified.
     Attached,
+    /// A device is gone from the pod: no further container may start.
+    Incomplete,
     /// To be brought home, until that has succeeded.
     Leaving,
 }
@@ -58,6 +97,8 @@ struct Known {
     pod: Pod,
     /// Later sandboxes of a pod have greater numbers.
     arrived: u64,
+    /// `None` when it was made before this process began, or its pod has no claims.
+    origin: Option<Origin>,
 }
 
 impl Sandboxes {
@@ -74,10 +115,27 @@ impl Sandboxes {
     /// Takes the runtime's list of live sandboxes in place of what is known.
     pub(crate) fn replace(&self, live: Vec<Pod>) {
         let mut state = self.state();
-        state.known.clear();
+        let mut before = std::mem::take(&mut state.known);
         for pod in live {
+            let known = before.remove(&pod.sandbox);
+            let sandbox = pod.sandbox.clone();
             state.add(pod);
+            if let Some(added) = state.known.get_mut(&sandbox) {
+                added.origin = known.and_then(|known| known.origin);
+            }
         }
+    }
+
+    /// Notes the trace that a known sandbox belongs to.
+    pub(crate) fn set_origin(&self, sandbox: &SandboxId, origin: Origin) {
+        if let Some(known) = self.state().known.get_mut(sandbox) {
+            known.origin = Some(origin);
+        }
+    }
+
+    /// The trace that a sandbox belongs to.
+    pub(crate) fn origin(&self, sandbox: &SandboxId) -> Option<Origin> {
+        self.state().known.get(sandbox)?.origin.clone()
     }
 
     /// Whether the sandbox was made and not stopped.
@@ -115,8 +173,20 @@ impl Sandboxes {
 
     /// Notes that a claim's devices are on their way home.
     pub(crate) fn leave(&self, claim: &ClaimUid) {
+        self.set_state(claim, HoldingState::Leaving);
+    }
+
+    /// Keeps the ear on a claim's pod for as long as the claim is held.
+    pub(crate) fn set_watch(&self, claim: &ClaimUid, watch: Watch) {
         if let Some(holding) = self.state().holdings.get_mut(claim) {
-            Arc::make_mut(holding).state = HoldingState::Leaving;
+            Arc::make_mut(holding).watch = Some(watch);
+        }
+    }
+
+    /// Notes how a claim's devices are.
+    pub(crate) fn set_state(&self, claim: &ClaimUid, now: HoldingState) {
+        if let Some(holding) = self.state().holdings.get_mut(claim) {
+            Arc::make_mut(holding).state = now;
         }
     }
 
@@ -172,6 +242,7 @@ impl State {
         self.arrived = self.arrived.saturating_add(1);
         let known = Known {
             arrived: self.arrived,
+            origin: None,
             pod,
         };
         self.known.insert(known.pod.sandbox.clone(), known);
@@ -192,6 +263,8 @@ mod tests {
             record: None,
             interfaces: Vec::new(),
             state: HoldingState::Attached,
+            traceparent: None,
+            watch: None,
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use devices::{FakeDevices, Outcome};
 use crate::cdi::Directory;
 use crate::hook::Hook;
 use crate::metrics::Metrics;
-use crate::nri::{Deadline, Pod, Request};
+use crate::nri::{Deadline, Event, Pod, Request};
 
 /// A hook over devices that are only a list; its CDI directory is `cdi` in this one.
 pub(crate) fn hook_in(dir: &Path, home: Option<NetnsId>) -> Hook<FakeDevices> {
@@ -30,7 +30,7 @@ pub(crate) fn hook_in(dir: &Path, home: Option<NetnsId>) -> Hook<FakeDevices> {
         cdi: cdi.clone(),
         ..FakeDevices::default()
     };
-    let cdi = Directory::new(cdi, "network.example.com".parse().unwrap()).unwrap();
+    let cdi = Directory::new(cdi, "network.example.com".parse().unwrap(), None).unwrap();
     let metrics = Metrics::new(&mut Registry::default());
     Hook::new(Arc::new(devices), cdi, metrics, "boot".into())
 }
@@ -39,8 +39,11 @@ pub(crate) fn hook_in(dir: &Path, home: Option<NetnsId>) -> Hook<FakeDevices> {
 pub(crate) fn request(millis: u64) -> Request {
     let deadline = Deadline::new(Instant::now(), Duration::from_millis(millis));
     Request {
+        event: Event::Other,
         deadline,
         traceparent: None,
+        runtime: "containerd v2.4.2".into(),
+        socket: Path::new("/run/nri/nri.sock").into(),
     }
 }
 

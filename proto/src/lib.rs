@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`bus`] | `network_driver.bus.v1`, our own | the driver's other daemons |
 //! | [`pluginregistration`] | kubelet plugin registration v1 | the kubelet |
-//! | [`dra_v1`], [`dra_v1beta1`] | kubelet DRA plugin | the kubelet |
+//! | [`dra_v1`], [`dra_v1beta1`], [`dra_v1alpha3`] | kubelet DRA plugin | the kubelet |
 //! | [`health_v1`], [`health_v1alpha1`] | kubelet DRA device health | the kubelet |
 //! | [`nri`], [`ttrpc`] | NRI messages and their envelope | the container runtime |
 //!
@@ -31,6 +31,10 @@ pub mod dra_v1 {
 
 pub mod dra_v1beta1 {
     tonic::include_proto!("k8s.io.kubelet.pkg.apis.dra.v1beta1");
+}
+
+pub mod dra_v1alpha3 {
+    tonic::include_proto!("v1alpha3");
 }
 
 pub mod health_v1 {

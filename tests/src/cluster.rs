@@ -21,6 +21,7 @@ use network_driver_netlink::testing::State;
 pub use claim::{Claim, ClaimBuilder};
 pub use pod::{PodHandle, StartError};
 pub use setup::Setup;
+use setup::Tracing;
 
 use crate::api_server::ApiServer;
 use crate::collector::Collector;
@@ -28,7 +29,7 @@ use crate::daemon::{ALL, Binaries, Daemon};
 use crate::kubelet::{ClaimName, Kubelet};
 use crate::node::{NODE_ADDRESS, Node, UPLINK};
 use crate::runtime::Runtime;
-use crate::wait::{until, until_true};
+use crate::wait::{slowed, until, until_true};
 
 /// Name of the driver.
 pub const DRIVER: &str = "network.example.com";
@@ -54,7 +55,10 @@ pub struct Cluster {
     pub node: Node,
     books: Mutex<Books>,
     binaries: Binaries,
-    tracing: bool,
+    /// Where the daemons send their traces.
+    traces_to: Option<String>,
+    export_delay: Duration,
+    cdi_confirmed: bool,
     log_level: &'static str,
     dir: tempfile::TempDir,
 }
@@ -86,7 +90,9 @@ impl Cluster {
             cluster.start_daemon(component)?;
         }
         cluster.ready().await?;
-        cluster.published(&setup.device_names()).await?;
+        if !setup.on_this_machine {
+            cluster.published(&setup.device_names()).await?;
+        }
         let settled = || cluster.node.is_settled().unwrap_or(false);
         until_true("home to settle", PATIENCE, settled).await?;
         Ok(cluster)
@@ -99,7 +105,11 @@ impl Cluster {
     pub fn prepare(setup: &Setup) -> anyhow::Result<Self> {
         let binaries = Binaries::find(setup.bin_dir.as_deref())?;
         let dir = tempfile::Builder::new().prefix("nd").tempdir()?;
-        let mut node = Node::new()?;
+        let mut node = if setup.on_this_machine {
+            Node::on_this_machine()?
+        } else {
+            Node::new()?
+        };
         for name in &setup.nics {
             node.add_nic(name.clone())
                 .with_context(|| format!("add network card {name}"))?;
@@ -109,6 +119,14 @@ impl Cluster {
         }
         let api = ApiServer::serve(node.listen_outside()?, &setup.served)?;
         let collector = Collector::serve(node.listen_outside()?)?;
+        let traces_to = match setup.tracing {
+            Tracing::Off => None,
+            Tracing::On => Some(collector.endpoint().to_owned()),
+            // Bound by nobody.
+            Tracing::ToNobody => Some("http://127.0.0.1:4317".to_owned()),
+        };
+        let mut style = setup.style.clone();
+        style.request_timeout = slowed(style.request_timeout);
         api.put_node(NODE, NODE_ADDRESS);
         for sub in ["bus", "state", "hook", "sys", "log", "netns"] {
             std::fs::create_dir(dir.path().join(sub))?;
@@ -117,13 +135,15 @@ impl Cluster {
         Ok(Self {
             daemons: Mutex::default(),
             kubelet: Kubelet::start(&dir.path().join("kubelet"), setup.knows)?,
-            runtime: Runtime::start(setup.style.clone(), &dir.path().join("run"))?,
+            runtime: Runtime::start(style, &dir.path().join("run"))?,
             api,
             collector,
+            traces_to,
             node,
             books: Mutex::default(),
             binaries,
-            tracing: setup.tracing,
+            export_delay: setup.export_delay,
+            cdi_confirmed: setup.cdi_confirmed,
             log_level: setup.log_level,
             dir,
         })
@@ -183,7 +203,7 @@ impl Cluster {
     /// The difference that is left.
     pub async fn home_is(&self, wanted: &State) -> anyhow::Result<()> {
         let (home, wanted) = (self.node.home().clone(), wanted.clone());
-        let compare = move || home.wait_for_state(&wanted, Duration::from_secs(5));
+        let compare = move || home.wait_for_state(&wanted, PATIENCE);
         let compared = tokio::task::spawn_blocking(compare).await?;
         compared.with_context(|| format!("hook's log:\n{}", self.tail(Component::NriHook)))
     }

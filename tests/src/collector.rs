@@ -45,8 +45,19 @@ pub struct Span {
     pub attributes: BTreeMap<String, String>,
     /// Text of the status, when that is ERROR.
     pub error: Option<String>,
-    /// Trace and span id of each link.
-    pub links: Vec<(String, String)>,
+    /// What it is linked to.
+    pub links: Vec<Link>,
+}
+
+/// A link from one span to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Trace id in hexadecimal.
+    pub trace: String,
+    /// Span id in hexadecimal.
+    pub span: String,
+    /// Attributes as text.
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl Span {
@@ -165,7 +176,7 @@ impl TraceService for Spans {
 fn read_span(service: &str, span: otlp::Span) -> Span {
     let status = span.status.unwrap_or_default();
     let is_error = status.code == otlp::status::StatusCode::Error as i32;
-    let links = span.links.iter();
+    let links = span.links.into_iter();
     Span {
         service: service.to_owned(),
         trace: hex(&span.trace_id),
@@ -177,7 +188,11 @@ fn read_span(service: &str, span: otlp::Span) -> Span {
         attributes: attributes(span.attributes),
         error: is_error.then_some(status.message),
         links: links
-            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
+            .map(|link| Link {
+                trace: hex(&link.trace_id),
+                span: hex(&link.span_id),
+                attributes: attributes(link.attributes),
+            })
             .collect(),
     }
 }

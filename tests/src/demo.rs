@@ -140,7 +140,9 @@ async fn ping(page: &mut Page, pod: &PodHandle<'_>, to: std::net::Ipv4Addr) -> a
 
 async fn trace(page: &mut Page, cluster: &Cluster) -> anyhow::Result<()> {
     let whole = |trace: &crate::collector::Trace| {
-        trace.span("claim.report").is_some() && trace.span("NodePrepareResources").is_some()
+        trace.span("container.gate").is_some()
+            && trace.span("claim.status").is_some()
+            && trace.span("NodePrepareResources").is_some()
     };
     let trace = cluster
         .collector

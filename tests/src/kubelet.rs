@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use network_driver_proto::{dra_v1, dra_v1beta1};
+use network_driver_proto::dra_v1::dra_plugin_client::DraPluginClient;
+use network_driver_proto::dra_v1alpha3::node_client::NodeClient;
+use network_driver_proto::dra_v1beta1::dra_plugin_client::DraPluginClient as BetaClient;
+use network_driver_proto::{dra_v1, dra_v1alpha3, dra_v1beta1};
 use tonic::transport::Channel;
 
 pub use dial::kubelet_authority;
@@ -29,6 +32,8 @@ pub enum DraVersion {
     V1,
     /// `v1beta1.DRAPlugin`, since Kubernetes 1.32.
     V1Beta1,
+    /// `v1alpha3.Node` of Kubernetes 1.31, which a plugin offers by a version number 1.x instead of a name.
+    V1Alpha3,
 }
 
 impl DraVersion {
@@ -36,11 +41,14 @@ impl DraVersion {
     pub const CURRENT: &[Self] = &[Self::V1, Self::V1Beta1];
     /// What a kubelet of Kubernetes 1.32 and 1.33 knows.
     pub const OLD: &[Self] = &[Self::V1Beta1];
+    /// What a kubelet of Kubernetes 1.31 knows.
+    pub const OLDEST: &[Self] = &[Self::V1Alpha3];
 
     fn parse(text: &str) -> Option<Self> {
         match text {
             "v1.DRAPlugin" => Some(Self::V1),
             "v1beta1.DRAPlugin" => Some(Self::V1Beta1),
+            number if number.starts_with("1.") => Some(Self::V1Alpha3),
             _ => None,
         }
     }
@@ -72,6 +80,9 @@ pub struct PreparedDevice {
 
 /// The answer for each claim, by UID: its devices, or the text that the user sees in an event.
 pub type Prepared = BTreeMap<String, Result<Vec<PreparedDevice>, String>>;
+
+/// The answer for each claim, by UID: nothing, or why it is still prepared.
+pub type Unprepared = BTreeMap<String, Result<(), String>>;
 
 /// A registered plugin.
 #[derive(Debug, Clone)]
@@ -166,7 +177,7 @@ impl Kubelet {
         &self,
         driver: &str,
         claims: &[ClaimName],
-    ) -> anyhow::Result<BTreeMap<String, Result<(), String>>> {
+    ) -> anyhow::Result<Unprepared> {
         let plugin = self
             .plugin(driver)
             .with_context(|| format!("DRA driver {driver} is not registered"))?;
@@ -180,61 +191,77 @@ impl Drop for Kubelet {
     }
 }
 
+/// One call of a version's client, its answer in the form of v1.
+macro_rules! call {
+    ($client:ident, $version:ident, $channel:expr, prepare $claims:expr) => {{
+        let request = with_deadline($version::NodePrepareResourcesRequest {
+            claims: $claims.iter().map(claim!($version)).collect(),
+        });
+        let mut client = $client::new($channel);
+        let answer = client.node_prepare_resources(request).await?;
+        let device = |device: $version::Device| PreparedDevice {
+            requests: device.request_names,
+            pool: device.pool_name,
+            device: device.device_name,
+            cdi_ids: device.cdi_device_ids,
+        };
+        let entry = |entry: $version::NodePrepareResourceResponse| {
+            let devices = entry.devices.into_iter().map(device).collect();
+            failed(entry.error).map_or(Ok(devices), Err)
+        };
+        let entries = answer.into_inner().claims.into_iter();
+        entries.map(|(uid, e)| (uid, entry(e))).collect()
+    }};
+    ($client:ident, $version:ident, $channel:expr, unprepare $claims:expr) => {{
+        let request = with_deadline($version::NodeUnprepareResourcesRequest {
+            claims: $claims.iter().map(claim!($version)).collect(),
+        });
+        let mut client = $client::new($channel);
+        let answer = client.node_unprepare_resources(request).await?;
+        let entries = answer.into_inner().claims.into_iter();
+        entries
+            .map(|(uid, e)| (uid, failed(e.error).map_or(Ok(()), Err)))
+            .collect()
+    }};
+}
+
+macro_rules! claim {
+    ($version:ident) => {
+        |claim: &ClaimName| $version::Claim {
+            namespace: claim.namespace.clone(),
+            uid: claim.uid.clone(),
+            name: claim.name.clone(),
+        }
+    };
+}
+
 impl Plugin {
     async fn prepare(&self, claims: &[ClaimName]) -> anyhow::Result<Prepared> {
-        let answer = match self.version {
-            DraVersion::V1 => {
-                let mut client =
-                    dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
-                let request = with_deadline(dra_v1::NodePrepareResourcesRequest {
-                    claims: claims.iter().map(Into::into).collect(),
-                });
-                client.node_prepare_resources(request).await?.into_inner()
-            }
-            DraVersion::V1Beta1 => {
-                let channel = self.channel.clone();
-                let mut client = dra_v1beta1::dra_plugin_client::DraPluginClient::new(channel);
-                let request = with_deadline(dra_v1beta1::NodePrepareResourcesRequest {
-                    claims: claims.iter().map(Into::into).collect(),
-                });
-                from_v1beta1(client.node_prepare_resources(request).await?.into_inner())
-            }
+        let channel = self.channel.clone();
+        let answer: Prepared = match self.version {
+            DraVersion::V1 => call!(DraPluginClient, dra_v1, channel, prepare claims),
+            DraVersion::V1Beta1 => call!(BetaClient, dra_v1beta1, channel, prepare claims),
+            DraVersion::V1Alpha3 => call!(NodeClient, dra_v1alpha3, channel, prepare claims),
         };
-        check_entries(claims, answer.claims.keys())?;
-        Ok(answer.claims.into_iter().map(read_entry).collect())
+        check_entries(claims, answer.keys())?;
+        Ok(answer)
     }
 
-    async fn unprepare(
-        &self,
-        claims: &[ClaimName],
-    ) -> anyhow::Result<BTreeMap<String, Result<(), String>>> {
-        let errors: BTreeMap<String, String> = match self.version {
-            DraVersion::V1 => {
-                let mut client =
-                    dra_v1::dra_plugin_client::DraPluginClient::new(self.channel.clone());
-                let request = with_deadline(dra_v1::NodeUnprepareResourcesRequest {
-                    claims: claims.iter().map(Into::into).collect(),
-                });
-                let answer = client.node_unprepare_resources(request).await?.into_inner();
-                let entries = answer.claims.into_iter();
-                entries.map(|(uid, entry)| (uid, entry.error)).collect()
-            }
-            DraVersion::V1Beta1 => {
-                let channel = self.channel.clone();
-                let mut client = dra_v1beta1::dra_plugin_client::DraPluginClient::new(channel);
-                let request = with_deadline(dra_v1beta1::NodeUnprepareResourcesRequest {
-                    claims: claims.iter().map(Into::into).collect(),
-                });
-                let answer = client.node_unprepare_resources(request).await?.into_inner();
-                let entries = answer.claims.into_iter();
-                entries.map(|(uid, entry)| (uid, entry.error)).collect()
-            }
+    async fn unprepare(&self, claims: &[ClaimName]) -> anyhow::Result<Unprepared> {
+        let channel = self.channel.clone();
+        let answer: Unprepared = match self.version {
+            DraVersion::V1 => call!(DraPluginClient, dra_v1, channel, unprepare claims),
+            DraVersion::V1Beta1 => call!(BetaClient, dra_v1beta1, channel, unprepare claims),
+            DraVersion::V1Alpha3 => call!(NodeClient, dra_v1alpha3, channel, unprepare claims),
         };
-        check_entries(claims, errors.keys())?;
-        let result = |text: String| if text.is_empty() { Ok(()) } else { Err(text) };
-        let entries = errors.into_iter();
-        Ok(entries.map(|(uid, text)| (uid, result(text))).collect())
+        check_entries(claims, answer.keys())?;
+        Ok(answer)
     }
+}
+
+/// What an answer's `error` says, if it says anything.
+fn failed(error: String) -> Option<String> {
+    (!error.is_empty()).then_some(error)
 }
 
 fn with_deadline<T>(message: T) -> tonic::Request<T> {
@@ -255,62 +282,6 @@ fn check_entries<'a>(
         "the plugin was asked for claims {asked:?} and answered for {answered:?}"
     );
     Ok(())
-}
-
-fn read_entry(
-    (uid, entry): (String, dra_v1::NodePrepareResourceResponse),
-) -> (String, Result<Vec<PreparedDevice>, String>) {
-    if !entry.error.is_empty() {
-        return (uid, Err(entry.error));
-    }
-    let device = |device: dra_v1::Device| PreparedDevice {
-        requests: device.request_names,
-        pool: device.pool_name,
-        device: device.device_name,
-        cdi_ids: device.cdi_device_ids,
-    };
-    (uid, Ok(entry.devices.into_iter().map(device).collect()))
-}
-
-fn from_v1beta1(
-    answer: dra_v1beta1::NodePrepareResourcesResponse,
-) -> dra_v1::NodePrepareResourcesResponse {
-    let device = |device: dra_v1beta1::Device| dra_v1::Device {
-        request_names: device.request_names,
-        pool_name: device.pool_name,
-        device_name: device.device_name,
-        cdi_device_ids: device.cdi_device_ids,
-        share_id: None,
-    };
-    let entry =
-        |entry: dra_v1beta1::NodePrepareResourceResponse| dra_v1::NodePrepareResourceResponse {
-            devices: entry.devices.into_iter().map(device).collect(),
-            error: entry.error,
-        };
-    let claims = answer.claims.into_iter();
-    dra_v1::NodePrepareResourcesResponse {
-        claims: claims.map(|(uid, e)| (uid, entry(e))).collect(),
-    }
-}
-
-impl From<&ClaimName> for dra_v1::Claim {
-    fn from(claim: &ClaimName) -> Self {
-        Self {
-            namespace: claim.namespace.clone(),
-            uid: claim.uid.clone(),
-            name: claim.name.clone(),
-        }
-    }
-}
-
-impl From<&ClaimName> for dra_v1beta1::Claim {
-    fn from(claim: &ClaimName) -> Self {
-        Self {
-            namespace: claim.namespace.clone(),
-            uid: claim.uid.clone(),
-            name: claim.name.clone(),
-        }
-    }
 }
 
 #[cfg(test)]

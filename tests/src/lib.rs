@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod collector;
 pub mod daemon;
 pub mod demo;
+pub mod hardware;
 mod json;
 pub mod kubelet;
 pub mod node;

@@ -51,16 +51,31 @@ pub struct Nic {
     pub wire: Namespace,
 }
 
+fn namespace() -> anyhow::Result<Namespace> {
+    let what = "make network namespaces (needs root or `unshare --user --map-root-user --net`)";
+    Namespace::new().context(what)
+}
+
 impl Node {
     /// A node with an uplink and no card yet.
     ///
     /// # Errors
     /// Namespaces cannot be made: neither root nor a user namespace.
     pub fn new() -> anyhow::Result<Self> {
-        let what = "make network namespaces (needs root or `unshare --user --map-root-user --net`)";
-        let namespace = || Namespace::new().context(what);
+        Self::at(namespace()?)
+    }
+
+    /// The machine itself as the node, with its own cards: a card falls back into the machine's namespace and no other.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn on_this_machine() -> anyhow::Result<Self> {
+        Self::at(Namespace::current()?)
+    }
+
+    fn at(home: Namespace) -> anyhow::Result<Self> {
         let node = Self {
-            home: namespace()?,
+            home,
             outside: namespace()?,
             cni: namespace()?,
             nics: Vec::new(),

@@ -12,10 +12,12 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 const REQUEST: u8 = 8;
 /// Type of an echo reply.
 const REPLY: u8 = 0;
+/// How often the request is sent again: a card that was just set up has no carrier yet and loses what it is to send.
+const PACE: Duration = Duration::from_secs(1);
 /// What goes there and must come back.
 const PAYLOAD: &[u8; 24] = b"network-driver was here.";
 
-/// Sends an echo request from within a network namespace and waits for its reply; returns the round trip.
+/// Sends echo requests from within a network namespace and waits for a reply; returns the round trip of the last one.
 ///
 /// # Errors
 /// There was no reply within the limit, or the address cannot be reached.
@@ -36,21 +38,25 @@ fn echo(to: Ipv4Addr, limit: Duration) -> anyhow::Result<Duration> {
     let identifier = u16::try_from(std::process::id() & 0xffff)?;
     let request = request(identifier);
     let started = Instant::now();
-    socket.send_to(&request, SocketAddr::new(IpAddr::V4(to), 0))?;
+    let mut sent: Option<Instant> = None;
     let mut buffer = [0; 1500];
     loop {
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
             bail!("no reply within {limit:?}");
         }
-        socket.set_read_timeout(Some(left))?;
+        if sent.is_none_or(|sent| sent.elapsed() >= PACE) {
+            sent = Some(Instant::now());
+            socket.send_to(&request, SocketAddr::new(IpAddr::V4(to), 0))?;
+        }
+        socket.set_read_timeout(Some(left.min(PACE)))?;
         let received = match socket.recv(&mut buffer) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => continue,
             other => other?,
         };
         let packet = buffer.get(..received).unwrap_or_default();
         if is_reply(packet, identifier) {
-            return Ok(started.elapsed());
+            return Ok(sent.unwrap_or(started).elapsed());
         }
     }
 }

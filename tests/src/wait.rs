@@ -8,6 +8,14 @@ use tokio::time::Instant;
 /// How often a condition is looked at.
 const PACE: Duration = Duration::from_millis(5);
 
+/// A time that a machine of ordinary speed needs, as long as this one may take: times `NETWORK_DRIVER_TEST_SLOWNESS`, a
+/// whole number, where that is set. An emulated machine is some five times slower.
+pub fn slowed(time: Duration) -> Duration {
+    let factor = std::env::var("NETWORK_DRIVER_TEST_SLOWNESS").ok();
+    let factor = factor.and_then(|text| text.parse().ok()).unwrap_or(1);
+    time.saturating_mul(factor)
+}
+
 /// Looks until `probe` gives something.
 ///
 /// # Errors

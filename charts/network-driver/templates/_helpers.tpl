@@ -96,24 +96,23 @@ resource.k8s.io/{{ $api }}
   resources:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with $values.resizePolicy }}
+  resizePolicy:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   terminationMessagePolicy: FallbackToLogsOnError
   ports:
     - name: {{ $component }}
       containerPort: {{ $values.port }}
-  {{- range $probe, $settings := dict
-      "startupProbe" (dict "path" "/livez" "periodSeconds" 1 "failureThreshold" 60)
-      "livenessProbe" (dict "path" "/livez" "periodSeconds" 10 "failureThreshold" 6)
-      "readinessProbe" (dict "path" "/readyz" "periodSeconds" 5 "failureThreshold" 2) }}
+  {{- range $probe, $path := dict "startupProbe" "/livez" "livenessProbe" "/livez" "readinessProbe" "/readyz" }}
   {{ $probe }}:
     httpGet:
       {{- if ne $bind "nodeIP" }}
       host: 127.0.0.1
       {{- end }}
-      path: {{ $settings.path }}
+      path: {{ $path }}
       port: {{ $component }}
-    periodSeconds: {{ $settings.periodSeconds }}
-    failureThreshold: {{ $settings.failureThreshold }}
-    timeoutSeconds: 3
+    {{- toYaml (get $values $probe) | nindent 4 }}
   {{- end }}
   env:
     - name: NODE_NAME
@@ -158,5 +157,58 @@ resource.k8s.io/{{ $api }}
       value: k8s.namespace.name={{ include "network-driver.namespace" $root }},k8s.daemonset.name={{ include "network-driver.fullname" $root }},k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.container.name={{ $component }},service.instance.id=$(POD_UID)/{{ $component }}
       {{- range $name, $value := .resourceAttributes }},{{ $name }}={{ $value }}{{ end }}
     {{- end }}
+    {{- end }}
+{{- end }}
+
+{{/* Where nri-hook meets the runtime and keeps its state; preflight looks at the same places */}}
+{{- define "network-driver.hookEnv" -}}
+- name: NETWORK_DRIVER_NRI_SOCKET
+  value: {{ .Values.nri.socketPath }}
+- name: NETWORK_DRIVER_NRI_PLUGIN_NAME
+  value: {{ .Values.nri.pluginName | quote }}
+- name: NETWORK_DRIVER_NRI_PLUGIN_INDEX
+  value: {{ .Values.nri.pluginIndex | quote }}
+- name: NETWORK_DRIVER_CDI_DIR
+  value: {{ .Values.cdi.dir }}
+- name: NETWORK_DRIVER_STATE_DIR
+  value: {{ .Values.nriHook.stateDir }}
+{{- if .Values.gate.startHook }}
+- name: NETWORK_DRIVER_START_HOOK_DIR
+  value: {{ .Values.gate.startHookDir }}
+{{- end }}
+{{- if .Values.gate.cdiConfirmed }}
+- name: NETWORK_DRIVER_CDI_CONFIRMED
+  value: "true"
+{{- end }}
+{{- end }}
+
+{{/* Looks at the node as nri-hook's user sees it, with no capability at all */}}
+{{- define "network-driver.preflight" -}}
+{{- $context := set (omit .Values.nriHook.securityContext "capabilities") "capabilities" (dict "drop" (list "ALL")) -}}
+- name: preflight
+  image: {{ include "network-driver.image" (list . "nri-hook" .Values.nriHook) }}
+  imagePullPolicy: {{ .Values.nriHook.image.pullPolicy | default .Values.image.pullPolicy }}
+  args: [preflight]
+  securityContext:
+    {{- toYaml $context | nindent 4 }}
+  {{- with .Values.nriHook.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  env:
+    {{- include "network-driver.hookEnv" . | nindent 4 }}
+    - name: NETWORK_DRIVER_KUBELET_ROOT_DIR
+      value: {{ .Values.kubelet.rootDir }}
+    - name: NETWORK_DRIVER_RECORDS_DIR
+      value: {{ .Values.draPlugin.stateDir }}
+  volumeMounts:
+    - {name: nri, mountPath: {{ dir .Values.nri.socketPath }}}
+    - {name: cdi, mountPath: {{ .Values.cdi.dir }}}
+    - {name: links, mountPath: {{ .Values.nriHook.stateDir }}}
+    - {name: records, mountPath: {{ .Values.draPlugin.stateDir }}}
+    - {name: kubelet-registry, mountPath: {{ .Values.kubelet.rootDir }}/plugins_registry, readOnly: true}
+    {{- if .Values.gate.startHook }}
+    - {name: start-hook, mountPath: {{ .Values.gate.startHookDir }}}
     {{- end }}
 {{- end }}

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Error};
+
+use crate::trace::TraceRequests;
 
 /// The API server and the way to it.
 #[derive(Clone)]
@@ -60,7 +63,9 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Cluster>, Conne
     let host = config.cluster_url.host().unwrap_or_default();
     let host = host.trim_matches(['[', ']']).to_owned();
     let port = config.cluster_url.port_u16().unwrap_or(443);
-    let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.map_err(|error| ConnectError::Client(Box::new(error)))?;
+    let client = builder.with_layer(&TraceRequests::to(&host, port)).build();
     Ok(Some(Cluster { client, host, port }))
 }
 

@@ -7,6 +7,7 @@ mod bucket;
 mod client;
 mod events;
 mod retry;
+mod trace;
 mod version;
 
 pub use bucket::TokenBucket;

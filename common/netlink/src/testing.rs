@@ -58,6 +58,13 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The calling thread's own, as it is: for tests on a machine that is there for nothing else.
+    pub fn current() -> Result<Self, TestingError> {
+        Ok(Self {
+            netns: Netns::current()?,
+        })
+    }
+
     /// The namespace itself.
     pub fn netns(&self) -> &Netns {
         &self.netns

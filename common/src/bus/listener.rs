@@ -28,6 +28,11 @@ pub(super) struct SocketFiles {
 }
 
 impl Listener {
+    /// The socket.
+    pub(super) fn path(&self) -> &Path {
+        &self.files.path
+    }
+
     /// The accepting socket, and its files, to be kept as long as it accepts.
     pub(super) fn into_parts(self) -> (UnixListener, SocketFiles) {
         (self.listener, self.files)

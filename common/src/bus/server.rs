@@ -4,17 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use futures::StreamExt;
-use http::Request;
 use nix::unistd::Uid;
 use tokio::net::UnixStream;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tracing::{Span, info_span, warn};
+use tracing::warn;
 
-use super::Listener;
-use crate::telemetry;
+use super::{Listener, TraceCalls, Traced};
 
 /// Time that running calls get to end after the stop signal. Sessions never end by themselves.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -33,13 +31,16 @@ pub async fn serve(
     routes: Routes,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    // A session is a stream, not a trace: its messages carry their own context. Questions of people and probes are not
+    // traced.
+    let calls = TraceCalls::on(listener.path(), Traced::InTrace);
     let (accepting, _files) = listener.into_parts();
     let incoming = UnixListenerStream::new(accepting)
         .filter_map(|stream| std::future::ready(admit(stream).transpose()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .trace_fn(span)
+        .layer(calls)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     tokio::pin!(server);
@@ -62,25 +63,6 @@ fn admit(stream: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
     }
     warn!(peer.uid = peer, "bus peer turned away");
     Ok(None)
-}
-
-/// One span per traced call, below the caller's. A session is a stream, not a trace: its messages carry their own
-/// context. Questions of people and probes are not traced.
-fn span(request: &Request<()>) -> Span {
-    let parent = request.headers().get("traceparent");
-    let Some(parent) = parent.and_then(|value| value.to_str().ok()) else {
-        return Span::none();
-    };
-    let method = request.uri().path().trim_start_matches('/');
-    let span = info_span!(
-        "bus.call",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method
-    );
-    telemetry::set_parent(&span, Some(parent));
-    span
 }
 
 #[cfg(test)]

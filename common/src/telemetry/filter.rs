@@ -7,7 +7,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::{Registry, reload};
 
 /// Libraries that log what we report better ourselves.
-const QUIET: &str = "warn,kube_client=off,kube_runtime=off,";
+const QUIET: &str = "warn,kube_client=off,kube_runtime=off,opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=off,";
 
 /// The log filter of this process. Clones change the same one.
 #[derive(Debug, Clone)]

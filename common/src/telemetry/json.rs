@@ -67,7 +67,9 @@ where
             let fields = extensions.get::<FormattedFields<N>>();
             let fields = fields.and_then(|fields| serde_json::from_str(fields).ok());
             if let Some(Value::Object(fields)) = fields {
-                line.extend(fields);
+                // What tells a collector how to show the span tells a reader of logs nothing.
+                let fields = fields.into_iter();
+                line.extend(fields.filter(|(key, _)| !key.starts_with("otel.")));
             }
         }
         event.record(&mut Fields(&mut line));
@@ -163,7 +165,7 @@ mod tests {
             .fmt_fields(fields())
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let span = tracing::info_span!("pod.attach", pod = "default/web");
+            let span = tracing::info_span!("pod.attach", pod = "default/web", otel.kind = "server");
             span.in_scope(|| {
                 tracing::warn!(durationMs = 12, quiet = false, "interface \"a\"\nattached");
             });
@@ -184,5 +186,6 @@ mod tests {
             assert_eq!(line[key], want, "{key}");
         }
         assert!(line["ts"].as_str().unwrap().ends_with('Z'));
+        assert!(line.get("otel.kind").is_none(), "{line}");
     }
 }

@@ -19,6 +19,7 @@ fn candidate(link: &Link) -> Candidate<'_> {
         master: None,
         is_virtual: link.bus.is_none(),
         uplink: None,
+        quarantine: None,
         twin: None,
         device: LazyCell::new(Box::new(|| panic!("only a condition looks at the device"))),
     }

@@ -19,6 +19,7 @@ impl Inventory {
             master: entry.link.master.and_then(|master| self.link(master)),
             is_virtual,
             uplink,
+            quarantine: self.quarantine(entry),
             twin: self.twin(entry),
             device: LazyCell::new(Box::new(|| self.device(entry, is_virtual))),
         };
@@ -57,15 +58,7 @@ impl Inventory {
     }
 
     fn device(&self, entry: &Entry, is_virtual: bool) -> Device {
-        let link = &entry.link;
-        let identity = match entry.facts.pci {
-            Some((address, dev_port)) => LinkIdentity::Pci { address, dev_port },
-            None => LinkIdentity::Other {
-                kind: link.kind.clone().unwrap_or_default(),
-                hardware_address: link.hardware_address.clone(),
-                home_name: link.name.clone(),
-            },
-        };
+        let (link, identity) = (&entry.link, entry.identity());
         let of_link = self.addresses.get(&link.index).into_iter().flatten();
         let mut addresses: Vec<IpNet> = of_link.map(|a| a.address.address).collect();
         addresses.sort_unstable();
@@ -82,6 +75,21 @@ impl Inventory {
             interface: link.name.clone(),
             attributes: attributes(&self.rules.providers, &subject, &entry.facts),
             capacity: BTreeMap::new(),
+        }
+    }
+}
+
+impl Entry {
+    /// What names the link for good.
+    pub(super) fn identity(&self) -> LinkIdentity {
+        let link = &self.link;
+        match self.facts.pci {
+            Some((address, dev_port)) => LinkIdentity::Pci { address, dev_port },
+            None => LinkIdentity::Other {
+                kind: link.kind.clone().unwrap_or_default(),
+                hardware_address: link.hardware_address.clone(),
+                home_name: link.name.clone(),
+            },
         }
     }
 }

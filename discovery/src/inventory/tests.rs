@@ -1,4 +1,6 @@
-use network_driver_common::model::{AttributeValue, SnapshotAddress, SnapshotRoute};
+use std::time::SystemTime;
+
+use network_driver_common::model::{AttributeValue, FaultReason, SnapshotAddress, SnapshotRoute};
 
 use super::*;
 use crate::attribute::providers;
@@ -336,6 +338,7 @@ fn in_use(inventory: &Inventory, device: &str, claim: &str) -> InUse {
     InUse {
         device: Arc::clone(device.unwrap()),
         claim: claim.parse().unwrap(),
+        fault: None,
     }
 }
 
@@ -394,6 +397,124 @@ fn every_device_that_ceases_to_be_there_is_counted() {
         3,
         "the pod ended and it did not come home"
     );
+}
+
+#[test]
+fn a_device_in_use_that_fails_is_urgent_once_and_stays_published() {
+    let mut inventory = with(&[nic(1, "a")]);
+    let well = in_use(&inventory, "a", "c-1");
+    let before = devices(&inventory);
+    let failed = InUse {
+        fault: Some(DeviceFault {
+            reason: FaultReason::CarrierDown,
+            message: "no carrier".into(),
+            since: SystemTime::UNIX_EPOCH,
+        }),
+        ..well.clone()
+    };
+    inventory.set_in_use(vec![well.clone()]);
+    inventory.settle();
+    for (list, losses) in [(&failed, 1), (&failed, 1), (&well, 1), (&failed, 2)] {
+        inventory.set_in_use(vec![list.clone()]);
+        inventory.settle();
+        assert_eq!(inventory.view().losses, losses);
+        assert_eq!(devices(&inventory), before);
+    }
+}
+
+fn quarantine(link: &Link) -> Quarantine {
+    Quarantine {
+        device: link.name.to_string().parse().unwrap(),
+        identity: Some(LinkIdentity::Other {
+            kind: "veth".into(),
+            hardware_address: link.hardware_address.clone(),
+            home_name: link.name.clone(),
+        }),
+        reason: "its name is taken".into(),
+        since: None,
+        claim: None,
+    }
+}
+
+#[test]
+fn a_link_in_quarantine_is_not_offered_under_any_name_until_it_is_released() {
+    let a = nic(1, "a");
+    let b = Link {
+        hardware_address: "02:00:00:00:00:0b".parse().unwrap(),
+        ..nic(2, "b")
+    };
+    let mut inventory = with(&[a.clone(), b]);
+    let used = in_use(&inventory, "a", "c-1");
+    inventory.set_in_use(vec![used]);
+    inventory.apply(gone(1, "a"));
+    // Home again under another name, its own being taken by a link of another address.
+    let usurper = Link {
+        hardware_address: "02:00:00:00:00:99".parse().unwrap(),
+        ..nic(8, "a")
+    };
+    let home = Link {
+        name: "nd-7".parse().unwrap(),
+        index: 7,
+        ..a.clone()
+    };
+    inventory.apply(Event::Link(usurper));
+    inventory.apply(Event::Link(home.clone()));
+    inventory.set_quarantined(vec![quarantine(&a)]);
+    assert!(inventory.settle());
+    let names: Vec<_> = inventory
+        .view()
+        .devices()
+        .map(|d| d.name.to_string())
+        .collect();
+    assert_eq!(names, ["b", "a"], "while it is held, its entry stays");
+    inventory.set_in_use(Vec::new());
+    inventory.settle();
+    let why = "is in quarantine: its name is taken (see `dra-plugin quarantine release a`)";
+    let hidden = |name: &str| format!("{name} {why}");
+    let shown_now = [hidden("nd-7"), hidden("a"), "b offered as b".to_owned()];
+    let mut found = shown(&inventory);
+    found.sort_by_key(|line| !line.starts_with("nd-7"));
+    assert_eq!(found[0], shown_now[0]);
+    assert!(
+        found.contains(&shown_now[1]) && found.contains(&shown_now[2]),
+        "{found:?}"
+    );
+    let names: Vec<_> = inventory
+        .view()
+        .devices()
+        .map(|d| d.name.to_string())
+        .collect();
+    assert_eq!(names, ["b"]);
+    // Put right by hand: still not offered before it is released.
+    inventory.apply(gone(8, "a"));
+    inventory.apply(Event::Link(Link {
+        name: a.name.clone(),
+        ..home
+    }));
+    inventory.settle();
+    assert_eq!(
+        shown(&inventory),
+        ["b offered as b".to_owned(), hidden("a")]
+    );
+    inventory.set_quarantined(Vec::new());
+    assert!(inventory.settle());
+    assert_eq!(shown(&inventory), ["b offered as b", "a offered as a"]);
+}
+
+#[test]
+fn once_the_link_has_its_name_again_what_looks_like_it_is_offered() {
+    let a = nic(1, "a");
+    let twin = Link {
+        name: "twin".parse().unwrap(),
+        index: 2,
+        ..a.clone()
+    };
+    let mut inventory = with(&[a.clone(), twin]);
+    inventory.set_quarantined(vec![quarantine(&a)]);
+    inventory.settle();
+    let shown = shown(&inventory);
+    assert!(shown[0].starts_with("a is in quarantine"), "{shown:?}");
+    assert_eq!(shown[1], "twin offered as twin");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use network_driver_common::model::{Device, DeviceName, IfName, Protected};
+use network_driver_common::telemetry::Stretch;
 use network_driver_netlink::Link;
 
 use super::{InUse, Inventory};
@@ -19,8 +20,23 @@ pub struct View {
     pub in_use_known: bool,
     /// What the node's own traffic depends on.
     pub protected: Protected,
-    /// How many times since start a device ceased to be there: a rise is urgent news for a scheduler.
+    /// How many times since start a device ceased to be there or to work: a rise is urgent news for a scheduler.
     pub losses: u64,
+    /// The reading of the node that it came of.
+    pub reading: Reading,
+}
+
+/// How the node was read, for the trace of what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// What led to it: a trigger of a whole reading, or `event` or `in_use` of a change; empty before the first.
+    pub trigger: &'static str,
+    /// Kernel events since start.
+    pub events: u64,
+    /// When links were last read or events taken in.
+    pub scan: Option<Stretch>,
+    /// When it was last found out which links carry the node's own traffic.
+    pub protect: Option<Stretch>,
 }
 
 /// A link as it is shown.
@@ -124,6 +140,7 @@ impl Inventory {
             in_use_known: self.in_use_known,
             protected: self.protected.clone(),
             losses: self.losses,
+            reading: Reading::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::attribute::providers;
 use crate::filter::{Offer, filters};
-use crate::inventory::Rules;
+use crate::inventory::{InUse, Rules};
 
 /// Longest wait for the inventory to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ struct Home {
     far: Namespace,
     sysfs: tempfile::TempDir,
     view: watch::Receiver<Option<Arc<View>>>,
-    in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+    in_use: watch::Sender<Option<Arc<Holdings>>>,
     destinations: watch::Sender<BTreeSet<IpAddr>>,
     shutdown: CancellationToken,
     health: Health,
@@ -204,8 +204,13 @@ async fn netns_a_link_that_a_pod_holds_keeps_its_entry_while_it_is_away() {
     let used = InUse {
         device: Arc::clone(&device),
         claim: "c-1".parse().unwrap(),
+        fault: None,
     };
-    node.in_use.send_replace(Some(Arc::new(vec![used])));
+    let holdings = Holdings {
+        in_use: vec![used],
+        quarantined: Vec::new(),
+    };
+    node.in_use.send_replace(Some(Arc::new(holdings)));
     node.wait("the list of devices in use", |view| view.in_use_known)
         .await;
 

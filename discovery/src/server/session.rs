@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use network_driver_common::bus::{Component, hello};
-use network_driver_common::model::{ClaimUid, Device, DeviceName, Protected};
+use network_driver_common::model::{ClaimUid, Device, DeviceName, Protected, Quarantine};
+use network_driver_common::telemetry::{self, Call, Side};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus;
 use network_driver_proto::bus::inventory_session_request::Message as Said;
@@ -14,9 +15,10 @@ use network_driver_proto::bus::inventory_session_response::Message as Answer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
+use tracing::Span;
 
 use super::OpenSession;
-use crate::inventory::{InUse, View};
+use crate::inventory::{Holdings, InUse, View};
 
 /// Most devices in one message.
 const PAGE: usize = 50;
@@ -24,7 +26,7 @@ const PAGE: usize = 50;
 pub(super) struct Session {
     inbound: Streaming<bus::InventorySessionRequest>,
     view: watch::Receiver<Option<Arc<View>>>,
-    in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+    in_use: watch::Sender<Option<Arc<Holdings>>>,
     sent: Sent,
     queue: VecDeque<Answer>,
 }
@@ -34,7 +36,7 @@ impl Session {
     pub(super) fn new(
         inbound: Streaming<bus::InventorySessionRequest>,
         mut view: watch::Receiver<Option<Arc<View>>>,
-        in_use: watch::Sender<Option<Arc<Vec<InUse>>>>,
+        in_use: watch::Sender<Option<Arc<Holdings>>>,
     ) -> Self {
         view.mark_changed();
         Self {
@@ -92,15 +94,54 @@ impl Session {
     fn hear(&mut self, request: bus::InventorySessionRequest) {
         match request.message {
             Some(Said::DevicesInUse(list)) => {
+                // One for each claim that has just been prepared; they end when the list is handed on.
+                let _spans = spans(&list);
                 let before = self.in_use.borrow().clone();
-                let list = in_use(&list, before.as_deref().map_or(&[], Vec::as_slice));
-                tracing::debug!(devices = list.len(), "devices in use received");
-                self.in_use.send_replace(Some(Arc::new(list)));
+                let before = before.as_deref().map_or(&[][..], |before| &before.in_use);
+                let holdings = Holdings {
+                    in_use: in_use(&list, before),
+                    quarantined: quarantined(&list),
+                };
+                let devices = holdings.in_use.len();
+                tracing::debug!(devices, "devices in use received");
+                self.in_use.send_replace(Some(Arc::new(holdings)));
             }
             // A second hello changes nothing; a message that is newer than we are is skipped.
             Some(Said::Hello(_)) | None => {}
         }
     }
+}
+
+/// The spans of what is new in a list, below the Prepares that it follows from.
+fn spans(list: &bus::DevicesInUse) -> Vec<Span> {
+    let mut new: BTreeMap<&str, Vec<&bus::DeviceInUse>> = BTreeMap::new();
+    for entry in &list.devices {
+        if !entry.traceparent.is_empty() {
+            new.entry(&entry.traceparent).or_default().push(entry);
+        }
+    }
+    let span = |(parent, entries): (&str, Vec<&bus::DeviceInUse>)| {
+        let call = Call {
+            system: "grpc",
+            method: "network_driver.bus.v1.Inventory/Session",
+            message: Some("devices_in_use"),
+            address: None,
+        };
+        let span = call.span(Side::Server);
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        telemetry::set(&span, "dra.devices.count", count);
+        if let [entry] = entries.as_slice()
+            && let Some(device) = &entry.device
+        {
+            telemetry::set(&span, "dra.device.name", device.name.clone());
+        }
+        if let Some(entry) = entries.first() {
+            telemetry::set(&span, "dra.claim.uid", entry.claim_uid.clone());
+        }
+        telemetry::set_parent(&span, Some(parent));
+        span
+    };
+    new.into_iter().map(span).collect()
 }
 
 /// Reads a list of devices in use. An entry that cannot be read keeps what was known under its name: to forget it could
@@ -118,6 +159,22 @@ pub(super) fn in_use(list: &bus::DevicesInUse, before: &[InUse]) -> Vec<InUse> {
     entries.collect()
 }
 
+/// Reads a list of devices in quarantine. Of an entry that cannot be read the name is enough.
+fn quarantined(list: &bus::DevicesInUse) -> Vec<Quarantine> {
+    let read = |entry: &bus::Quarantine| {
+        let read = Quarantine::try_from(entry).or_else(|error| {
+            tracing::warn!(err = %error, "device in quarantine cannot be read");
+            Quarantine::try_from(&bus::Quarantine {
+                device: entry.device.clone(),
+                reason: entry.reason.clone(),
+                ..bus::Quarantine::default()
+            })
+        });
+        read.ok()
+    };
+    list.quarantined.iter().filter_map(read).collect()
+}
+
 fn read(entry: &bus::DeviceInUse) -> Result<InUse, InvalidMessage> {
     let missing = || InvalidMessage::new("device", "is missing");
     let device = entry.device.as_ref().ok_or_else(missing)?;
@@ -126,6 +183,7 @@ fn read(entry: &bus::DeviceInUse) -> Result<InUse, InvalidMessage> {
     Ok(InUse {
         device: Arc::new(device),
         claim: claim.map_err(|error| InvalidMessage::new("claim_uid", error.to_string()))?,
+        fault: entry.fault.as_ref().map(Into::into),
     })
 }
 

@@ -1,6 +1,6 @@
 use network_driver_common::bus::{Component, channel, hello, listen, serve};
 use network_driver_common::metrics::prometheus_client::registry::Registry;
-use network_driver_common::model::{DeviceName, LinkIdentity};
+use network_driver_common::model::{DeviceFault, DeviceName, FaultReason, LinkIdentity};
 use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::inventory_server::InventoryServer;
 use tonic::service::Routes;
@@ -90,12 +90,16 @@ fn said(name: &str, claim: &str) -> bus::DeviceInUse {
     bus::DeviceInUse {
         device: Some((&*device(name)).into()),
         claim_uid: claim.into(),
+        ..bus::DeviceInUse::default()
     }
 }
 
 #[test]
 fn an_entry_in_use_that_cannot_be_read_is_not_forgotten() {
-    let list = |devices| bus::DevicesInUse { devices };
+    let list = |devices| bus::DevicesInUse {
+        devices,
+        ..bus::DevicesInUse::default()
+    };
     let before = in_use(&list(vec![said("a", "c-1"), said("b", "c-2")]), &[]);
     assert_eq!(before.len(), 2);
     let mut broken = said("a", "c-1");
@@ -123,7 +127,17 @@ fn the_list_shows_reasons_holders_and_what_is_away() {
     let used = [("b", "c-1"), ("away", "c-2")].map(|(name, claim)| {
         let device = device(name);
         let claim = claim.parse().unwrap();
-        (device.name.clone(), InUse { device, claim })
+        let fault = (name == "away").then(|| DeviceFault {
+            reason: FaultReason::CarrierDown,
+            message: "net1 has no carrier".into(),
+            since: std::time::SystemTime::UNIX_EPOCH,
+        });
+        let used = InUse {
+            device,
+            claim,
+            fault,
+        };
+        (used.device.name.clone(), used)
     });
     view.in_use = Arc::new(used.into());
     let shown: Vec<_> = list(&view)
@@ -135,7 +149,7 @@ fn the_list_shows_reasons_holders_and_what_is_away() {
                 link.ifindex,
                 link.device.is_some(),
                 link.claim_uid,
-                link.hidden_because,
+                link.hidden_because + &link.fault,
             )
         })
         .collect();
@@ -154,7 +168,7 @@ fn the_list_shows_reasons_holders_and_what_is_away() {
             row("a", 1, true, "", ""),
             row("b", 2, true, "c-1", ""),
             row("lo", 9, false, "", "is the loopback link"),
-            row("away", 0, true, "c-2", ""),
+            row("away", 0, true, "c-2", "net1 has no carrier"),
         ]
     );
 }
@@ -163,7 +177,7 @@ fn the_list_shows_reasons_holders_and_what_is_away() {
 struct OnBus {
     dir: tempfile::TempDir,
     view: watch::Sender<Option<Arc<View>>>,
-    in_use: watch::Receiver<Option<Arc<Vec<InUse>>>>,
+    in_use: watch::Receiver<Option<Arc<Holdings>>>,
     shutdown: CancellationToken,
 }
 
@@ -221,12 +235,37 @@ async fn a_session_tells_the_inventory_and_hears_what_is_in_use() {
     assert!(update.reset && update.synced);
     assert_eq!(update.changed[0].name, "n000");
 
+    let fault = Some(bus::DeviceFault {
+        reason: "CarrierDown".into(),
+        ..bus::DeviceFault::default()
+    });
+    let quarantined = |device: &str, claim_uid: &str| bus::Quarantine {
+        device: device.into(),
+        reason: "bent".into(),
+        claim_uid: claim_uid.into(),
+        ..bus::Quarantine::default()
+    };
     let list = bus::DevicesInUse {
-        devices: vec![said("n000", "c-1")],
+        devices: vec![bus::DeviceInUse {
+            fault,
+            ..said("n000", "c-1")
+        }],
+        // Of the second only the name can be read, of the third nothing.
+        quarantined: vec![
+            quarantined("n001", "c-2"),
+            quarantined("n002", "/"),
+            quarantined("no/name", ""),
+        ],
     };
     say.send(request(DevicesInUse(list))).await.unwrap();
     let heard = node.in_use.wait_for(Option::is_some).await.unwrap().clone();
-    assert_eq!(heard.unwrap()[0].claim.as_str(), "c-1");
+    let heard = heard.unwrap();
+    assert_eq!(heard.in_use[0].claim.as_str(), "c-1");
+    let fault = heard.in_use[0].fault.as_ref().unwrap();
+    assert_eq!(fault.reason, FaultReason::CarrierDown);
+    let names = heard.quarantined.iter().map(|q| q.device.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["n001", "n002"]);
+    assert_eq!(heard.quarantined[1].reason, "bent");
 
     node.shutdown.cancel();
     while let Ok(Some(_)) = inbound.message().await {}

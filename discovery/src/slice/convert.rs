@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | attributes, capacity | in the device | in `basic` | in `basic` |
 //! | a capacity | `{value: "25G"}` | `{value: "25G"}` | `"25G"` |
+//! | taints | in the device | in `basic` | none |
 //!
 //! Everything else that is published is alike. JSON is enough: the API server takes it in every version, and what it
 //! stores can be compared with what was sent, fields of newer servers included.
@@ -86,6 +87,29 @@ pub fn spec(frame: Frame<'_>, devices: &[Value]) -> Value {
         fields.insert("devices".to_owned(), json!(devices));
     }
     spec
+}
+
+/// The taints of an entry.
+pub fn taints(api: ResourceApi, entry: &Value) -> &[Value] {
+    let holder = match api {
+        ResourceApi::V1 | ResourceApi::V1beta2 => Some(entry),
+        ResourceApi::V1beta1 => entry.get("basic"),
+        ResourceApi::V1alpha3 => None,
+    };
+    let taints = holder.and_then(|holder| holder.get("taints")?.as_array());
+    taints.map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Gives an entry taints, where its version has such.
+pub fn set_taints(api: ResourceApi, entry: &mut Value, taints: Vec<Value>) {
+    let holder = match api {
+        ResourceApi::V1 | ResourceApi::V1beta2 => Some(entry),
+        ResourceApi::V1beta1 => entry.get_mut("basic"),
+        ResourceApi::V1alpha3 => None,
+    };
+    if let Some(fields) = holder.and_then(Value::as_object_mut) {
+        fields.insert("taints".to_owned(), taints.into());
+    }
 }
 
 /// Name of a device's entry.

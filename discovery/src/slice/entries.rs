@@ -98,7 +98,15 @@ mod tests {
         view.in_use_known = true;
         let used = [device("a", 9), device("b", 9)].map(|device| {
             let claim = "c-1".parse().unwrap();
-            (device.name.clone(), InUse { device, claim })
+            let fault = None;
+            (
+                device.name.clone(),
+                InUse {
+                    device,
+                    claim,
+                    fault,
+                },
+            )
         });
         view.in_use = Arc::new(used.into());
         assert_eq!(shown(&view, &kept(&["a"])), ["a=9", "b=9"]);

@@ -19,6 +19,9 @@ use super::convert::{self, Frame};
 /// Most devices in a slice (`ResourceSliceMaxDevices`).
 pub const MAX_DEVICES: usize = 128;
 
+/// Most devices in a slice that holds one with taints (`ResourceSliceMaxDevicesWithTaintsOrConsumesCounters`).
+pub const MAX_DEVICES_WITH_TAINTS: usize = 64;
+
 /// Longest prefix that the API server keeps of a `generateName`: 63 less the five characters that it adds.
 const MAX_BASE_BYTES: usize = 58;
 
@@ -161,10 +164,7 @@ pub fn plan(
     devices: &[Value],
     lowered: &Lowered,
 ) -> Vec<Write> {
-    let wanted: Vec<&[Value]> = match devices {
-        [] => vec![&[]],
-        devices => devices.chunks(MAX_DEVICES).collect(),
-    };
+    let wanted = chunks(owner.api, devices);
     let (places, obsolete) = places(owner, standing, wanted.len());
     let highest = standing
         .iter()
@@ -214,6 +214,25 @@ pub fn plan(
     }
     writes.append(&mut creates);
     writes
+}
+
+/// The devices of each slice: as many as may be, and at least one slice.
+fn chunks(api: ResourceApi, devices: &[Value]) -> Vec<&[Value]> {
+    let is_tainted = |device: &Value| !convert::taints(api, device).is_empty();
+    let (mut chunks, mut rest) = (Vec::new(), devices);
+    while !rest.is_empty() || chunks.is_empty() {
+        let most = rest.len().min(MAX_DEVICES);
+        let first = rest.iter().take(most).position(is_tainted);
+        let length = match first {
+            // Those before it fill a slice that needs no such bound.
+            Some(first) => first.max(MAX_DEVICES_WITH_TAINTS.min(most)),
+            None => most,
+        };
+        let (chunk, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        chunks.push(chunk);
+        rest = others;
+    }
+    chunks
 }
 
 /// The slices that have a place in a pool of `count`, by index, and those that have none.

@@ -5,6 +5,7 @@
 //! One daemon per node: a second one would be taken for somebody who edits our slices, and damped as such.
 
 mod cycle;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -26,6 +26,14 @@ pub(super) enum PublishError {
 }
 
 impl PublishError {
+    /// As a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "Refused",
+            Self::Late { .. } => "TimedOut",
+        }
+    }
+
     /// How long the server asks to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -76,6 +76,18 @@ pub(crate) enum PrepareError {
         /// Who has it.
         holder: ClaimRef,
     },
+    /// It could not be brought home as it was.
+    #[error(
+        "device {device} of node {node} is in quarantine: {reason}; put its link right on the node, then run `dra-plugin quarantine release {device}` there"
+    )]
+    Quarantined {
+        /// The device.
+        device: DeviceName,
+        /// This node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// The claim was allocated anew while we still hold its former devices.
     #[error(
         "the claim is prepared with device {prepared}, not with those that are allocated now; will retry once it is unprepared"
@@ -108,6 +120,7 @@ impl PrepareError {
             Self::Parameters(_) => Reason::InvalidConfiguration,
             Self::DeviceNotFound { .. } | Self::OtherPool { .. } => Reason::DeviceNotFound,
             Self::DeviceInUse { .. } => Reason::DeviceInUse,
+            Self::Quarantined { .. } => Reason::DeviceQuarantined,
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected
             }

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use network_driver_common::error::sentence;
-use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Record};
-use network_driver_common::telemetry;
+use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Quarantine, Record};
+use network_driver_common::telemetry::{self, LinkTo};
 use network_driver_kubernetes::EventKind;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, debug, field, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use super::plan::plan;
 use super::turn::Turn;
@@ -73,14 +73,18 @@ impl Driver {
             dra.claim.namespace = claim.namespace,
             dra.claim.name = claim.name,
             dra.claim.uid = %claim.uid,
-            dra.devices.count = field::Empty,
-            error.r#type = field::Empty,
-            otel.status_code = field::Empty,
         );
+        telemetry::set(&span, "dra.driver.name", self.name.to_string());
+        // Prepared before, or tried: those who look at one trace want to find the other.
+        let record = self.book.record(&claim.uid);
+        let before = record.and_then(|record| record.traceparent.clone());
+        let before = before.or_else(|| self.attempts.last(&claim.uid));
+        telemetry::link(&span, LinkTo::Prepare, before.as_deref());
         async {
             let started = Instant::now();
             let result = self.prepare_within(claim, deadline).await;
             self.tell_prepared(claim, &result, started.elapsed());
+            self.attempts.ended(&claim.uid, result.is_ok());
             result
         }
         .instrument(span)
@@ -116,6 +120,7 @@ impl Driver {
         if claim.results.is_empty() {
             return Ok(Prepared::default());
         }
+        describe(&claim);
         let before = self.book.settled(&claim.claim.uid).await;
         match before.map_err(PrepareError::Store)? {
             Some(record) => self.prepare_again(&record, claim).await,
@@ -155,6 +160,9 @@ impl Driver {
         if let Some(prepared) = device_no_longer_allocated(record, &claim) {
             return Err(PrepareError::AllocationChanged { prepared });
         }
+        for attachment in &record.attachments {
+            self.refuse_quarantined(&attachment.device.name)?;
+        }
         let looked_at = record.attachments.iter().all(|a| a.snapshot.is_some());
         if record.boot_id != self.boot_id || !looked_at {
             return self
@@ -185,15 +193,42 @@ impl Driver {
         for (attachment, snapshot) in record.attachments.iter_mut().zip(snapshots) {
             attachment.snapshot = Some(snapshot);
         }
-        let span = info_span!("claim.store");
-        let kept = self.book.put(record.clone()).instrument(span).await;
-        kept.map_err(store_error)?;
+        let kept = self.book.put(record.clone()).await;
+        kept.map_err(|error| self.store_error(error))?;
         check.keep();
         self.hook.commit(&record).await?;
         Ok(Prepared::of(&record))
     }
 
+    /// What the store refuses, as the user knows it.
+    fn store_error(&self, error: BookError) -> PrepareError {
+        match error {
+            BookError::DeviceInUse { device, holder } => {
+                PrepareError::DeviceInUse { device, holder }
+            }
+            BookError::Quarantined(quarantine) => self.quarantined(&quarantine),
+            error => PrepareError::Store(error),
+        }
+    }
+
+    fn quarantined(&self, quarantine: &Quarantine) -> PrepareError {
+        PrepareError::Quarantined {
+            device: quarantine.device.clone(),
+            node: self.node.clone(),
+            reason: quarantine.reason.clone(),
+        }
+    }
+
+    fn refuse_quarantined(&self, device: &DeviceName) -> Result<(), PrepareError> {
+        match self.book.quarantine_of(device) {
+            Some(quarantine) => Err(self.quarantined(&quarantine)),
+            None => Ok(()),
+        }
+    }
+
     fn device(&self, name: &DeviceName) -> Result<Device, PrepareError> {
+        // Discovery does not offer it either, but does not know the cure.
+        self.refuse_quarantined(name)?;
         let node = || self.node.clone();
         match self.inventory.device(name) {
             Lookup::Found(device) => Ok(device),
@@ -223,7 +258,6 @@ impl Driver {
             }
             Ok(prepared) => {
                 let names = names(prepared);
-                span.record("dra.devices.count", prepared.devices.len());
                 info!(claim = %claim, claimUID = %claim.uid, device = names, durationMs = ms, "claim prepared");
                 let note = format!("prepared {names} on node {}", self.node);
                 self.events
@@ -235,8 +269,7 @@ impl Driver {
             Err(error) => {
                 let reason = error.reason();
                 let text = sentence(error);
-                span.record("error.type", reason.as_str());
-                span.record("otel.status_code", "ERROR");
+                telemetry::fail(&span, reason.as_str());
                 warn!(claim = %claim, claimUID = %claim.uid, reason = reason.as_str(), err = text, durationMs = ms, "claim not prepared");
                 self.events.claim(claim, EventKind::Warning, reason, text);
             }
@@ -244,16 +277,28 @@ impl Driver {
     }
 }
 
+/// Notes in the span what is prepared for whom, where that is one thing.
+fn describe(claim: &AllocatedClaim) {
+    let span = Span::current();
+    telemetry::set(&span, "dra.devices.count", count(claim.results.len()));
+    if let [result] = claim.results.as_slice() {
+        telemetry::set(&span, "dra.request.name", result.base_request().to_owned());
+        telemetry::set(&span, "dra.pool.name", result.pool.clone());
+        telemetry::set(&span, "dra.device.name", result.device.to_string());
+    }
+    let mut pods = claim.pods.iter();
+    if let (Some(pod), None) = (pods.next(), pods.next()) {
+        telemetry::set(&span, "k8s.pod.uid", pod.to_string());
+    }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 fn names(prepared: &Prepared) -> String {
     let names: Vec<_> = prepared.devices.iter().map(|d| d.device.as_str()).collect();
     names.join(", ")
-}
-
-fn store_error(error: BookError) -> PrepareError {
-    match error {
-        BookError::DeviceInUse { device, holder } => PrepareError::DeviceInUse { device, holder },
-        error => PrepareError::Store(error),
-    }
 }
 
 /// A device of the record that the claim's allocation does not name, or the other way round.

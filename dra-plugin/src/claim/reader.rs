@@ -8,7 +8,6 @@ use network_driver_common::model::ClaimRef;
 use network_driver_kubernetes::{ResourceApi, VersionError};
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tracing::{Instrument, info_span};
 
 /// Longest wait for the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,15 +109,7 @@ impl ClaimReader {
     /// # Errors
     /// There is none, or it cannot be read.
     pub(crate) async fn read(&self, claim: &ClaimRef) -> Result<Value, ReadClaimError> {
-        let span = info_span!(
-            "GET resourceclaims",
-            otel.name =
-                "GET /apis/resource.k8s.io/{version}/namespaces/{namespace}/resourceclaims/{name}",
-            otel.kind = "client",
-            http.request.method = "GET",
-        );
         tokio::time::timeout(TIMEOUT, self.request(claim))
-            .instrument(span)
             .await
             .unwrap_or(Err(ReadClaimError::TimedOut))
     }

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use network_driver_common::error::sentence;
-use network_driver_common::model::{ClaimRef, DeviceName};
+use network_driver_common::model::ClaimRef;
+use network_driver_common::telemetry::{self, LinkTo};
 use network_driver_kubernetes::EventKind;
-use network_driver_proto::bus::QuarantinedDevice;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use super::UnprepareError;
 use crate::driver::Driver;
 use crate::metrics::Verb;
+use crate::quarantine::{Devices, parse};
 use crate::reason::Reason;
 
 /// What unpreparing did.
@@ -22,7 +23,7 @@ enum Done {
     /// There was no record.
     Nothing,
     /// The devices are home but for those that are quarantined.
-    Released(Vec<(DeviceName, String)>),
+    Released(Devices),
 }
 
 impl Driver {
@@ -40,9 +41,12 @@ impl Driver {
             dra.claim.namespace = claim.namespace,
             dra.claim.name = claim.name,
             dra.claim.uid = %claim.uid,
-            error.r#type = field::Empty,
-            otel.status_code = field::Empty,
         );
+        telemetry::set(&span, "dra.driver.name", self.name.to_string());
+        let record = self.book.record(&claim.uid);
+        let prepared = record.as_ref().and_then(|r| r.traceparent.as_deref());
+        telemetry::link(&span, LinkTo::Prepare, prepared);
+        self.attempts.ended(&claim.uid, true);
         async {
             let started = Instant::now();
             let work = AssertUnwindSafe(self.unprepare_in_turn(claim)).catch_unwind();
@@ -65,9 +69,8 @@ impl Driver {
         let Some(record) = record.map_err(UnprepareError::Store)? else {
             return Ok(Done::Nothing);
         };
-        network_driver_common::telemetry::link(&Span::current(), record.traceparent.as_deref());
         let release = self.hook.release(&claim.uid).await?;
-        let quarantined = quarantined(release.quarantined);
+        let quarantined = self.news(parse(release.quarantined));
         let removed = self.book.remove(&claim.uid, quarantined.clone()).await;
         removed.map_err(UnprepareError::Store)?;
         if self.hook.generation() != release.generation {
@@ -75,6 +78,7 @@ impl Driver {
             // next session gets a list without it.
             drop(self.hook.release(&claim.uid).await);
         }
+        self.health.forget(&record);
         self.refresher.forget(&claim.uid);
         self.status.forget(&claim.uid);
         Ok(Done::Released(quarantined))
@@ -102,38 +106,10 @@ impl Driver {
             }
             Err(failed) => {
                 let (reason, text) = (failed.reason(), sentence(failed));
-                let span = Span::current();
-                span.record("error.type", reason.as_str());
-                span.record("otel.status_code", "ERROR");
+                telemetry::fail(&Span::current(), reason.as_str());
                 warn!(claim = %claim, claimUID = %claim.uid, reason = reason.as_str(), err = text, durationMs = ms, "claim not unprepared");
                 self.events.claim(claim, EventKind::Warning, reason, text);
             }
         }
     }
-
-    /// Says that devices could not be brought home as they were.
-    pub(crate) fn tell_quarantined(&self, devices: &[(DeviceName, String)]) {
-        for (device, reason) in devices {
-            error!(device = %device, reason, "device quarantined: it could not be brought home as it was");
-            let note = format!("device {device} could not be brought home as it was: {reason}");
-            let (kind, word) = (EventKind::Warning, Reason::DeviceQuarantined);
-            self.events.node(kind, word, note);
-        }
-    }
-}
-
-/// The devices that the hook named. A name that cannot be one is logged: the rest must not be lost for it.
-pub(crate) fn quarantined(devices: Vec<QuarantinedDevice>) -> Vec<(DeviceName, String)> {
-    let parsed = devices.into_iter().filter_map(|quarantined| {
-        let reason: String = quarantined.reason.chars().take(500).collect();
-        match quarantined.device.parse() {
-            Ok(device) => Some((device, reason)),
-            Err(failed) => {
-                let failed: network_driver_common::model::InvalidDeviceName = failed;
-                error!(err = %failed, reason, "the hook quarantined a device of an impossible name");
-                None
-            }
-        }
-    });
-    parsed.collect()
 }

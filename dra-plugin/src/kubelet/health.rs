@@ -1,5 +1,6 @@
 //! Health of the devices, streamed to the kubelet: all devices at once, again after each change, and in any case before
-//! the kubelet would take them for unknown. A device is healthy unless it is quarantined.
+//! the kubelet would take them for unknown. A device is healthy unless it is in quarantine or the hook says that it does
+//! not work in its pod.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -52,8 +53,10 @@ impl Health {
     fn reports(&self) -> impl Stream<Item = Vec<DeviceHealth>> + Send + use<> {
         let inventory = WatchStream::from_changes(self.driver.inventory.changes());
         let records = WatchStream::from_changes(self.driver.book.changes());
+        let health = WatchStream::from_changes(self.driver.health.changes());
         let repeat = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(REPEAT));
         let changes = stream::select(inventory.map(drop), records.map(drop));
+        let changes = stream::select(changes, health.map(drop));
         let driver = Arc::clone(&self.driver);
         let shutdown = self.shutdown.clone();
         // The first tick of the interval comes at once.
@@ -65,14 +68,13 @@ impl Health {
 
 /// All devices that the inventory, a record or the quarantine names.
 fn report(driver: &Driver) -> Vec<DeviceHealth> {
-    let quarantined = driver.book.quarantined();
     let mut devices: BTreeSet<DeviceName> = driver.inventory.names().into_iter().collect();
-    devices.extend(quarantined.keys().cloned());
+    devices.extend(driver.book.quarantined().into_keys());
     for record in driver.book.records() {
         devices.extend(record.attachments.iter().map(|a| a.device.name.clone()));
     }
     let health = |device: DeviceName| DeviceHealth {
-        unhealthy: quarantined.get(&device).cloned(),
+        unhealthy: driver.fault(&device).map(|fault| fault.message),
         device,
     };
     devices.into_iter().map(health).collect()

@@ -8,15 +8,15 @@ use network_driver_common::model::DriverName;
 const MAX_PATH: usize = 107;
 
 /// The two sockets.
+///
+/// Both have an `@` in the file's name. A kubelet that dials a socket by its bare path, as all do for registration and
+/// those before 1.34 for the calls too, sends the percent-encoded path as HTTP/2 authority, whose host an ordinary server
+/// takes for malformed. All before an `@` counts as user information, where percent signs are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SocketPaths {
     /// Where the kubelet calls the driver.
     pub dra: PathBuf,
     /// Where the kubelet finds the driver.
-    ///
-    /// The kubelet dials it by its bare path and so sends the percent-encoded path as HTTP/2 authority, whose host an
-    /// ordinary server takes for malformed. With an `@` in the file's name all that is before it counts as user
-    /// information, where percent signs are allowed.
     pub registration: PathBuf,
 }
 
@@ -39,7 +39,7 @@ impl SocketPaths {
         let plugin = kubelet_root.join("plugins").join(driver.as_str());
         let registry = kubelet_root.join("plugins_registry");
         Ok(Self {
-            dra: fitting(plugin.join("dra.sock"))?,
+            dra: fitting(plugin.join("plugin@dra.sock"))?,
             registration: fitting(registry.join(format!("{driver}@reg.sock")))?,
         })
     }
@@ -62,7 +62,7 @@ mod tests {
     fn sockets_are_where_the_kubelet_looks_for_them() {
         let driver = "network.example.com".parse().unwrap();
         let paths = SocketPaths::new(Path::new("/var/lib/kubelet"), &driver).unwrap();
-        let dra = "/var/lib/kubelet/plugins/network.example.com/dra.sock";
+        let dra = "/var/lib/kubelet/plugins/network.example.com/plugin@dra.sock";
         let registration = "/var/lib/kubelet/plugins_registry/network.example.com@reg.sock";
         assert_eq!(paths.dra, Path::new(dra));
         assert_eq!(paths.registration, Path::new(registration));

@@ -17,12 +17,17 @@ use tracing::{info, warn};
 use crate::driver::Driver;
 use crate::metrics::Metrics;
 
-/// What the driver speaks, newest first: the kubelet takes the first that it knows.
-const VERSIONS: [&str; 4] = [
+/// What the driver speaks, newest first: the kubelet takes the first that it knows. One list serves all kubelets, so
+/// none has to be told apart.
+const VERSIONS: [&str; 6] = [
     "v1.DRAPlugin",
     "v1beta1.DRAPlugin",
     "v1.DRAResourceHealth",
     "v1alpha1.DRAResourceHealth",
+    "v1alpha3.Node",
+    // Kubernetes 1.31 knows no names of services: it skips all that is no version number, wants a 1.x, and then calls
+    // v1alpha3.Node (k8s.io/kubernetes v1.31, pkg/kubelet/cm/dra/plugin, `validateVersions`). Later ones skip this.
+    "1.0.0",
 ];
 
 /// The registration service. Clones share their state.

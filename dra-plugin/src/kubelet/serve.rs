@@ -6,16 +6,15 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use network_driver_common::bus::Backoff;
+use network_driver_common::bus::{Backoff, TraceCalls, Traced};
 use network_driver_common::error::sentence;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tracing::{Span, info, info_span, warn};
+use tracing::{info, warn};
 
 use super::watch::{FileId, Watch};
 
@@ -139,7 +138,7 @@ async fn serve(
     path: PathBuf,
 ) -> Result<(), ServeError> {
     let server = Server::builder()
-        .trace_fn(span)
+        .layer(TraceCalls::on(&path, Traced::All))
         .add_routes(routes)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled());
     tokio::pin!(server);
@@ -179,22 +178,6 @@ fn remove(path: &Path, ours: FileId) {
     {
         warn!(path = %path.display(), err = %error, "socket not removed");
     }
-}
-
-/// One span per call, named by its full method; a child of the kubelet's when it sends one.
-fn span(request: &Request<()>) -> Span {
-    let method = request.uri().path().trim_start_matches('/');
-    let span = info_span!(
-        "kubelet.call",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method,
-    );
-    let parent = request.headers().get("traceparent");
-    let parent = parent.and_then(|value| value.to_str().ok());
-    network_driver_common::telemetry::set_parent(&span, parent);
-    span
 }
 
 #[cfg(test)]

@@ -13,14 +13,14 @@ use crate::testing::{Node, dial, until};
 
 /// A unary gRPC call with an empty message, byte for byte as the kubelet's client begins it, whose authority is the
 /// percent-encoded path of the socket. Returns everything that came back until the answer or a refusal.
-async fn call_by_bare_path(socket: &Path) -> Vec<u8> {
+async fn call_by_bare_path(socket: &Path, method: &str) -> Vec<u8> {
     drop(dial(socket).await);
     let authority = socket.display().to_string().replace('/', "%2F");
     let mut block = Vec::new();
     for (name, value) in [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/pluginregistration.Registration/GetInfo"),
+        (":path", method),
         (":authority", authority.as_str()),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
@@ -63,15 +63,31 @@ async fn call_by_bare_path(socket: &Path) -> Vec<u8> {
     }
 }
 
+const GET_INFO: &str = "/pluginregistration.Registration/GetInfo";
+
 #[tokio::test]
 async fn the_kubelets_call_by_bare_path_is_answered() {
     let node = Node::start().await;
-    let answer = call_by_bare_path(&node.paths.registration).await;
+    let answer = call_by_bare_path(&node.paths.registration, GET_INFO).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
     assert!(
         text.contains("DRAPlugin") && text.contains("dra.sock"),
         "{text:?}"
     );
+}
+
+#[tokio::test]
+async fn an_older_kubelets_calls_by_bare_path_are_answered() {
+    let node = Node::start().await;
+    for service in [
+        "v1alpha3.Node",
+        "k8s.io.kubelet.pkg.apis.dra.v1beta1.DRAPlugin",
+    ] {
+        let method = format!("/{service}/NodePrepareResources");
+        let answer = call_by_bare_path(&node.paths.dra, &method).await;
+        // The last frame holds the answer for no claims: an empty message.
+        assert!(answer.ends_with(&[0; 5]), "{service}: {answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -96,7 +112,9 @@ async fn the_driver_introduces_itself_and_is_ready_once_it_is_registered() {
             "v1.DRAPlugin",
             "v1beta1.DRAPlugin",
             "v1.DRAResourceHealth",
-            "v1alpha1.DRAResourceHealth"
+            "v1alpha1.DRAResourceHealth",
+            "v1alpha3.Node",
+            "1.0.0",
         ]
     );
     let status = |plugin_registered, error: &str| RegistrationStatus {
@@ -142,7 +160,11 @@ async fn sockets_that_are_removed_are_made_again_and_calls_go_on() {
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
         until("the socket is there again", || path.exists()).await;
     }
-    assert!(!call_by_bare_path(&node.paths.registration).await.is_empty());
+    assert!(
+        !call_by_bare_path(&node.paths.registration, GET_INFO)
+            .await
+            .is_empty()
+    );
     node.unprepare("c-1").await.unwrap();
 }
 

@@ -1,12 +1,12 @@
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
-    AttachFailed, Attached, AttachedInterface, Detached, PodRef, QuarantinedDevice, Report,
+    AttachFailed, Attached, AttachedInterface, Detached, PodRef, Report,
 };
 use serde_json::json;
 
 use crate::testing::{FakeHook, Node, until};
 
-fn report(id: u64, sandbox: &str, event: Event) -> Report {
+pub(super) fn report(id: u64, sandbox: &str, event: Event) -> Report {
     Report {
         id,
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
@@ -22,7 +22,7 @@ fn report(id: u64, sandbox: &str, event: Event) -> Report {
     }
 }
 
-fn attached() -> Event {
+pub(super) fn attached() -> Event {
     Event::Attached(Attached {
         interfaces: vec![AttachedInterface {
             device: "eth1".into(),
@@ -33,10 +33,11 @@ fn attached() -> Event {
             home_name: b"eth1".to_vec(),
         }],
         duration_micros: 1,
+        record: None,
     })
 }
 
-async fn prepared() -> (Node, FakeHook) {
+pub(super) async fn prepared() -> (Node, FakeHook) {
     let node = Node::start().await;
     let hook = node.hook().await;
     node.api.allocate("c-1", &["eth1"], None);
@@ -49,7 +50,7 @@ fn sandbox(node: &Node) -> Option<String> {
     records[0].sandbox.as_ref().map(ToString::to_string)
 }
 
-async fn acknowledged(hook: &FakeHook, id: u64) {
+pub(super) async fn acknowledged(hook: &FakeHook, id: u64) {
     until("the report is acknowledged", || {
         hook.state().acks.contains(&id)
     })
@@ -76,7 +77,7 @@ async fn an_attach_is_kept_then_acknowledged_and_shown_in_the_claims_status() {
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0]["networkData"]["ips"], json!(["10.0.0.1/24"]));
     assert_eq!(
-        devices[0]["data"]["traceID"],
+        devices[0]["data"]["traceId"],
         "0af7651916cd43dd8448eb211c80319c"
     );
     let event = ("Pod".to_owned(), "InterfaceAttached".to_owned());
@@ -180,6 +181,7 @@ async fn a_failed_attach_is_told_to_the_pod_and_its_pods_are_read_again() {
     let failed = Event::Failed(AttachFailed {
         reason: "InterfaceNameConflict".into(),
         message: "net1 exists in the pod".into(),
+        quarantined: Vec::new(),
     });
     hook.report(report(1, "s1", failed));
     acknowledged(&hook, 1).await;
@@ -208,17 +210,39 @@ async fn a_failed_attach_is_told_to_the_pod_and_its_pods_are_read_again() {
 }
 
 #[tokio::test]
-async fn a_detach_that_leaves_a_device_broken_quarantines_it() {
-    let (node, hook) = prepared().await;
-    let quarantined = vec![QuarantinedDevice {
-        device: "eth1".into(),
-        reason: "gone".into(),
-    }];
-    hook.report(report(1, "s1", Event::Detached(Detached { quarantined })));
+async fn a_record_that_the_database_lost_is_put_back_from_what_the_hook_holds() {
+    let (before, _hook) = prepared().await;
+    let record = before.driver.book.records()[0].clone();
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    let Event::Attached(attached) = attached() else {
+        unreachable!("it is one");
+    };
+    let with = |record: &network_driver_common::model::Record| {
+        Event::Attached(Attached {
+            record: Some(record.into()),
+            ..attached.clone()
+        })
+    };
+    let mut foreign = network_driver_common::model::Record::clone(&record);
+    foreign.claim.uid = "other".parse().unwrap();
+    hook.report(report(1, "s1", with(&foreign)));
     acknowledged(&hook, 1).await;
-    assert_eq!(node.driver.book.quarantined().len(), 1);
-    // A later change of the record does not lift it.
-    hook.report(report(2, "s1", attached()));
+    assert!(
+        node.driver.book.records().is_empty(),
+        "a report speaks of one claim"
+    );
+
+    hook.report(report(2, "s1", with(&record)));
     acknowledged(&hook, 2).await;
-    assert_eq!(node.driver.book.quarantined().len(), 1);
+    assert_eq!(sandbox(&node).as_deref(), Some("s1"));
+    let kept = node.driver.book.records();
+    assert_eq!(kept[0].attachments, record.attachments);
+    until("it is told", || {
+        let event = ("Node".to_owned(), "StateRebuilt".to_owned());
+        node.api.state().events.contains(&event)
+    })
+    .await;
+    node.unprepare("c-1").await.unwrap();
+    assert!(node.driver.book.records().is_empty());
 }

@@ -1,7 +1,9 @@
 use network_driver_proto::bus::Record;
-use network_driver_proto::dra_v1beta1;
-use network_driver_proto::dra_v1beta1::dra_plugin_client::DraPluginClient as OlderClient;
+use network_driver_proto::dra_v1alpha3::node_client::NodeClient as AlphaClient;
+use network_driver_proto::dra_v1beta1::dra_plugin_client::DraPluginClient as BetaClient;
+use network_driver_proto::{dra_v1alpha3, dra_v1beta1};
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 use crate::fixture::record;
 use crate::store::{Change, Contents};
@@ -125,41 +127,53 @@ async fn one_answer_for_each_claim_whatever_becomes_of_the_others() {
     assert!(answers["elsewhere"].devices.is_empty());
 }
 
+/// Asks by `$client` and compares with what v1 answers.
+macro_rules! same_answers {
+    ($client:ty, $version:ident) => {{
+        let node = Node::start().await;
+        let _hook = node.hook().await;
+        node.api.allocate("c-1", &["eth1"], None);
+        let newer = node.prepare(&["c-1", "missing"]).await;
+        let mut client = <$client>::new(dial(&node.paths.dra).await);
+        let asked = |uid: &str| $version::Claim {
+            namespace: "default".into(),
+            uid: uid.into(),
+            name: uid.into(),
+        };
+        let request = $version::NodePrepareResourcesRequest {
+            claims: vec![asked("c-1"), asked("missing")],
+        };
+        let older = client.node_prepare_resources(request).await.unwrap();
+        let older = older.into_inner().claims;
+        assert_eq!(older.len(), newer.len());
+        for (uid, older) in older {
+            let newer = &newer[&uid];
+            assert_eq!(older.error, newer.error);
+            assert_eq!(older.devices.len(), newer.devices.len());
+            for (older, newer) in older.devices.iter().zip(&newer.devices) {
+                assert_eq!(older.request_names, newer.request_names);
+                assert_eq!(older.pool_name, newer.pool_name);
+                assert_eq!(older.device_name, newer.device_name);
+                assert_eq!(older.cdi_device_ids, newer.cdi_device_ids);
+            }
+        }
+        let request = $version::NodeUnprepareResourcesRequest {
+            claims: vec![asked("c-1")],
+        };
+        let answer = client.node_unprepare_resources(request).await.unwrap();
+        assert_eq!(answer.into_inner().claims["c-1"].error, "");
+        assert!(node.driver.book.records().is_empty());
+    }};
+}
+
 #[tokio::test]
 async fn v1beta1_gives_the_same_answer_as_v1() {
-    let node = Node::start().await;
-    let _hook = node.hook().await;
-    node.api.allocate("c-1", &["eth1"], None);
-    let newer = node.prepare(&["c-1", "missing"]).await;
-    let mut client = OlderClient::new(dial(&node.paths.dra).await);
-    let asked = |uid: &str| dra_v1beta1::Claim {
-        namespace: "default".into(),
-        uid: uid.into(),
-        name: uid.into(),
-    };
-    let request = dra_v1beta1::NodePrepareResourcesRequest {
-        claims: vec![asked("c-1"), asked("missing")],
-    };
-    let older = client.node_prepare_resources(request).await.unwrap();
-    let older = older.into_inner().claims;
-    assert_eq!(older.len(), newer.len());
-    for (uid, older) in older {
-        let newer = &newer[&uid];
-        assert_eq!(older.error, newer.error);
-        assert_eq!(older.devices.len(), newer.devices.len());
-        for (older, newer) in older.devices.iter().zip(&newer.devices) {
-            assert_eq!(older.request_names, newer.request_names);
-            assert_eq!(older.pool_name, newer.pool_name);
-            assert_eq!(older.device_name, newer.device_name);
-            assert_eq!(older.cdi_device_ids, newer.cdi_device_ids);
-        }
-    }
-    let request = dra_v1beta1::NodeUnprepareResourcesRequest {
-        claims: vec![asked("c-1")],
-    };
-    let answer = client.node_unprepare_resources(request).await.unwrap();
-    assert_eq!(answer.into_inner().claims["c-1"].error, "");
-    assert!(node.driver.book.records().is_empty());
+    same_answers!(BetaClient<Channel>, dra_v1beta1);
+}
+
+#[tokio::test]
+async fn v1alpha3_gives_the_same_answer_as_v1() {
+    same_answers!(AlphaClient<Channel>, dra_v1alpha3);
 }
 
 #[tokio::test]

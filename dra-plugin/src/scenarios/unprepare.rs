@@ -1,5 +1,3 @@
-use network_driver_proto::bus::{QuarantinedDevice, Released};
-
 use crate::testing::{Node, until};
 
 #[tokio::test]
@@ -68,32 +66,6 @@ async fn a_session_that_ends_while_a_release_runs_fails_it_at_once() {
         error,
         "the connection to the hook on node node-1 was lost; will retry"
     );
-}
-
-#[tokio::test]
-async fn devices_that_cannot_come_home_are_quarantined_until_they_are_sound_again() {
-    let node = Node::start().await;
-    let hook = node.hook().await;
-    node.api.allocate("c-1", &["eth1"], None);
-    node.prepare_one("c-1").await.unwrap();
-    hook.state().released = Released {
-        quarantined: vec![QuarantinedDevice {
-            device: "eth1".into(),
-            reason: "its name is taken".into(),
-        }],
-    };
-    node.unprepare("c-1").await.unwrap();
-    let eth1 = "eth1".parse().unwrap();
-    let reason = node.driver.book.quarantined().get(&eth1).cloned();
-    assert_eq!(reason.as_deref(), Some("its name is taken"));
-    let event = ("Node".to_owned(), "DeviceQuarantined".to_owned());
-    until("the event is written", || {
-        node.api.state().events.contains(&event)
-    })
-    .await;
-    node.api.allocate("c-2", &["eth1"], None);
-    node.prepare_one("c-2").await.unwrap();
-    assert!(node.driver.book.quarantined().is_empty());
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 //! (at most 8 conditions, 16 addresses, 10 KiB of data).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use network_driver_common::model::DeviceName;
+use network_driver_common::model::{Attachment, DeviceName, FaultReason};
 use network_driver_common::wire::AttachedInterface;
 use serde_json::{Map, Value, json};
 
 use super::StatusUpdate;
+use crate::health::Health;
 use crate::reason::Reason;
 
 /// Most addresses of an entry (`networkData.ips`).
@@ -23,15 +24,33 @@ pub(crate) struct DeviceStatus {
     pub device: DeviceName,
     /// Name of the link at home.
     pub home_name: String,
-    /// How it is.
+    /// Where it is.
     pub state: DeviceState,
+    /// How it is in its pod; `None` when that is not known.
+    pub health: Option<Health>,
 }
 
-/// How a device is.
+impl DeviceStatus {
+    /// What is to be shown of a device of a record, without its health.
+    pub(crate) fn of(attachment: &Attachment, state: DeviceState) -> Self {
+        let home = attachment.snapshot.as_ref().map(|snapshot| &snapshot.name);
+        Self {
+            pool: attachment.pool.clone(),
+            device: attachment.device.name.clone(),
+            home_name: home.unwrap_or(&attachment.device.interface).to_string(),
+            state,
+            health: None,
+        }
+    }
+}
+
+/// Where a device is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DeviceState {
     /// In its pod.
     Attached(AttachedInterface),
+    /// In its pod, as its entry says already.
+    Standing,
     /// It could not be put into its pod.
     Failed {
         /// Why, as a word.
@@ -63,20 +82,27 @@ impl Context<'_> {
             "conditions": self.conditions(device),
             "data": self.data(device),
         });
-        if let (DeviceState::Attached(interface), Some(entry)) =
-            (&device.state, entry.as_object_mut())
-        {
-            entry.insert("networkData".to_owned(), network_data(interface));
+        let network = match &device.state {
+            DeviceState::Attached(interface) => Some(network_data(interface)),
+            DeviceState::Standing => self.standing(device, "networkData").cloned(),
+            DeviceState::Failed { .. } | DeviceState::Quarantined(_) => None,
+        };
+        if let (Some(network), Some(entry)) = (network, entry.as_object_mut()) {
+            entry.insert("networkData".to_owned(), network);
         }
         entry
     }
 
     fn data(&self, device: &DeviceStatus) -> Value {
+        if let (DeviceState::Standing, Some(data)) = (&device.state, self.standing(device, "data"))
+        {
+            return data.clone();
+        }
         let mut data = Map::new();
         data.insert("homeName".into(), device.home_name.as_str().into());
         data.insert("sandboxID".into(), self.update.sandbox.as_str().into());
         if let Some(trace_id) = self.update.traceparent.as_deref().and_then(trace_id) {
-            data.insert("traceID".into(), trace_id.into());
+            data.insert("traceId".into(), trace_id.into());
         }
         if let DeviceState::Attached(interface) = &device.state {
             data.insert("mtu".into(), interface.mtu.into());
@@ -91,9 +117,13 @@ impl Context<'_> {
         match &device.state {
             DeviceState::Attached(interface) => {
                 let message = format!("{} is in the pod and configured", interface.name);
-                ["Ready", "InterfaceAttached", "InterfaceConfigured"]
-                    .map(|kind| condition(kind, true, "Attached", &message))
-                    .into()
+                self.attached(device, &message)
+            }
+            DeviceState::Standing => {
+                let said = self.before(device, "InterfaceAttached");
+                let said = said.and_then(|before| before.get("message")?.as_str());
+                let message = said.unwrap_or("the interface is in the pod");
+                self.attached(device, message)
             }
             DeviceState::Failed { reason, message } => {
                 let text = format!("{}: {message}", reason.as_str());
@@ -105,6 +135,26 @@ impl Context<'_> {
                 .map(|kind| condition(kind, false, "Quarantined", reason))
                 .into(),
         }
+    }
+
+    /// The conditions of a device in its pod.
+    fn attached(&self, device: &DeviceStatus, message: &str) -> Vec<Value> {
+        let fault = device
+            .health
+            .as_ref()
+            .and_then(|health| health.as_ref().err());
+        let condition = |kind: &str| {
+            let touched = fault.filter(|fault| concerns(fault.reason, kind));
+            let (status, reason, text) = match touched {
+                Some(fault) => (false, fault.reason.as_str(), fault.message.as_str()),
+                None => (true, "Attached", message),
+            };
+            self.condition(device, kind, status, reason, text)
+        };
+        let placed = ["Ready", "InterfaceAttached", "InterfaceConfigured"];
+        let works = ["LinkUp", "Healthy"].into_iter();
+        let works = works.filter(|_| device.health.is_some());
+        placed.into_iter().chain(works).map(condition).collect()
     }
 
     /// A condition. Its time changes only with its status.
@@ -136,6 +186,14 @@ impl Context<'_> {
     }
 
     fn before(&self, device: &DeviceStatus, kind: &str) -> Option<&Value> {
+        let conditions = self.standing(device, "conditions")?.as_array()?;
+        let is_kind =
+            |condition: &&Value| condition.get("type").and_then(Value::as_str) == Some(kind);
+        conditions.iter().find(is_kind)
+    }
+
+    /// A field of the device's entry as it is now.
+    fn standing(&self, device: &DeviceStatus, field: &str) -> Option<&Value> {
         let is = |entry: &&Value, field: &str, want: &str| {
             entry.get(field).and_then(Value::as_str) == Some(want)
         };
@@ -144,10 +202,16 @@ impl Context<'_> {
                 && is(entry, "pool", &device.pool)
                 && is(entry, "device", device.device.as_str())
         })?;
-        let conditions = entry.get("conditions")?.as_array()?;
-        conditions
-            .iter()
-            .find(|condition| is(condition, "type", kind))
+        entry.get(field)
+    }
+}
+
+/// Whether a fault makes a condition of this kind false.
+fn concerns(reason: FaultReason, kind: &str) -> bool {
+    match kind {
+        "Ready" | "Healthy" => true,
+        "LinkUp" => matches!(reason, FaultReason::CarrierDown | FaultReason::DeviceGone),
+        _ => reason == FaultReason::DeviceGone,
     }
 }
 

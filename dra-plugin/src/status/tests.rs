@@ -30,9 +30,11 @@ fn update(state: DeviceState) -> StatusUpdate {
             device: "eth1".parse().unwrap(),
             home_name: "eth1".into(),
             state,
+            health: None,
         }],
         sandbox: "s1".parse().unwrap(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        since: Some(Instant::now()),
     }
 }
 
@@ -80,7 +82,7 @@ fn an_attached_interface_is_shown_with_its_network_data() {
                 "conditions": [condition("Ready"), condition("InterfaceAttached"), condition("InterfaceConfigured")],
                 "data": {
                     "homeName": "eth1", "sandboxID": "s1", "mtu": 1400,
-                    "traceID": "0af7651916cd43dd8448eb211c80319c",
+                    "traceId": "0af7651916cd43dd8448eb211c80319c",
                 },
                 "networkData": {
                     "interfaceName": "net1",
@@ -165,4 +167,96 @@ fn a_refusal_names_the_rule_that_is_missing() {
     );
     let plain = missing_rule("cannot patch resource resourceclaims/status", "d");
     assert!(plain.contains("resourceclaims/status"), "{plain}");
+}
+
+fn carrier_down() -> crate::health::Health {
+    Err(network_driver_common::model::DeviceFault {
+        reason: network_driver_common::model::FaultReason::CarrierDown,
+        message: "net1 has no carrier".into(),
+        since: std::time::SystemTime::UNIX_EPOCH,
+    })
+}
+
+#[test]
+fn health_changes_conditions_and_leaves_the_rest_of_a_standing_entry_alone() {
+    let mut before = object();
+    let attached = applied(&before, attached(&["10.0.0.1/24"])).unwrap();
+    before["status"]["devices"] = attached["status"]["devices"].clone();
+    let mut update = update(DeviceState::Standing);
+    update.devices[0].health = Some(carrier_down());
+    let later = Time("2026-01-02T04:00:00Z".parse().unwrap());
+    let patch = patch(
+        &before,
+        "network.example.com",
+        &update,
+        ResourceApi::V1,
+        &later,
+    );
+    let entry = patch.unwrap()["status"]["devices"][0].take();
+    let stood = &before["status"]["devices"][0];
+    assert_eq!(entry["networkData"], stood["networkData"]);
+    assert_eq!(entry["data"], stood["data"]);
+    let shown = entry["conditions"].as_array().unwrap().iter().map(|c| {
+        let text = |field: &str| c[field].as_str().unwrap().to_owned();
+        [
+            text("type"),
+            text("status"),
+            text("reason"),
+            text("message"),
+        ]
+        .join(" ")
+    });
+    let placed = "True Attached net1 is in the pod and configured";
+    let down = "False CarrierDown net1 has no carrier";
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            format!("Ready {down}"),
+            format!("InterfaceAttached {placed}"),
+            format!("InterfaceConfigured {placed}"),
+            format!("LinkUp {down}"),
+            format!("Healthy {down}"),
+        ]
+    );
+    let since = |index: usize| entry["conditions"][index]["lastTransitionTime"].clone();
+    assert_eq!((since(0), since(1)), (json!(later), json!(NOW)));
+}
+
+#[test]
+fn the_health_of_a_device_joins_what_waits_to_be_written() {
+    let mut registry =
+        network_driver_common::metrics::registry(network_driver_common::bus::Component::DraPlugin);
+    let metrics = Metrics::new(&mut registry);
+    let queue = StatusQueue::new(metrics.clone());
+    let mut record = crate::fixture::record("c-1", &["eth1"]);
+    record.sandbox = Some("s1".parse().unwrap());
+    queue.show(update(attached(&["10.0.0.1/24"])));
+    queue.health_changed(&record, &HealthBook::new(metrics));
+    let waiting = futures::FutureExt::now_or_never(queue.queue.next()).unwrap();
+    let state = &waiting.work.devices[0].state;
+    assert!(matches!(state, DeviceState::Attached(_)), "{state:?}");
+}
+
+#[test]
+fn news_of_a_device_are_linked_to_the_trace_that_a_report_is_part_of() {
+    use opentelemetry::trace::{TraceContextExt, TracerProvider};
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let report = update(attached(&[]));
+    let news = StatusUpdate {
+        since: None,
+        ..report.clone()
+    };
+    let trace = |update: &StatusUpdate| {
+        let span = info_span!(parent: None, "claim.status");
+        update.place(&span);
+        let context = span.context();
+        context.span().span_context().trace_id().to_string()
+    };
+    assert_eq!(trace(&report), "0af7651916cd43dd8448eb211c80319c");
+    assert_ne!(trace(&news), trace(&report));
 }

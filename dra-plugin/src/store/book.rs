@@ -2,16 +2,17 @@
 //!
 //! # Guarantees
 //! A change is visible, and its caller answered, only once it is on disk. Changes are made in the order in which they
-//! were handed over. No two records name one device.
+//! were handed over. No two records name one device, and no new record names one in quarantine.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use network_driver_common::model::{ClaimRef, ClaimUid, DeviceName, Record};
+use network_driver_common::model::{ClaimRef, ClaimUid, DeviceName, Quarantine, Record};
+use network_driver_common::telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::error;
+use tracing::{Instrument, Span, error, info_span};
 
 use super::{Change, CommitError, Contents, State, Store};
 use crate::metrics::Metrics;
@@ -32,12 +33,39 @@ pub(crate) enum BookError {
         /// Who has it.
         holder: ClaimRef,
     },
+    /// A device of the record is in quarantine.
+    #[error("device {} is in quarantine: {}", .0.device, .0.reason)]
+    Quarantined(Arc<Quarantine>),
+    /// A device to release is not in quarantine.
+    #[error("device {0} is not in quarantine")]
+    NotQuarantined(DeviceName),
+    /// A device to release is in a record: it may be away, and whoever holds it may end it in quarantine again.
+    #[error("device {device} is held by claim {holder}: end the pods that use the claim first")]
+    StillHeld {
+        /// The device.
+        device: DeviceName,
+        /// Who holds it.
+        holder: ClaimRef,
+    },
     /// The store refused.
     #[error("keep the change")]
     Commit(#[source] Arc<CommitError>),
     /// The writer is gone; the daemon is about to end.
     #[error("the state database is closed")]
     Closed,
+}
+
+impl BookError {
+    /// As a word.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::DeviceInUse { .. } | Self::StillHeld { .. } => "DeviceInUse",
+            Self::Quarantined(_) => "DeviceQuarantined",
+            Self::NotQuarantined(_) => "NotQuarantined",
+            Self::Commit(_) => "DatabaseError",
+            Self::Closed => "DatabaseClosed",
+        }
+    }
 }
 
 /// The records. Clones share them.
@@ -66,6 +94,8 @@ type Answer = Result<Option<Arc<Record>>, BookError>;
 struct Request {
     operation: Operation,
     answer: oneshot::Sender<Answer>,
+    /// Shows how long the disk took.
+    span: Span,
 }
 
 enum Operation {
@@ -73,7 +103,8 @@ enum Operation {
     Put(Record),
     Update(ClaimUid, Box<dyn FnOnce(&mut Record) + Send>),
     Remove(ClaimUid, Vec<(DeviceName, String)>),
-    Quarantine(Vec<(DeviceName, String)>),
+    Quarantine(ClaimUid, Vec<(DeviceName, String)>),
+    Readmit(DeviceName),
 }
 
 impl Book {
@@ -90,7 +121,9 @@ impl Book {
         for record in contents.records {
             state.apply(&Change::Put(Arc::new(record)));
         }
-        state.quarantined = contents.quarantined;
+        for quarantine in contents.quarantined {
+            state.apply(&Change::Quarantine(Arc::new(quarantine)));
+        }
         let shared = Arc::new(Shared {
             state: RwLock::new(state.clone()),
             changed: watch::Sender::new(0),
@@ -126,9 +159,14 @@ impl Book {
         state.records.get(uid).map(|record| record.claim.clone())
     }
 
-    /// Devices that could not be brought home, each with the reason.
-    pub(crate) fn quarantined(&self) -> BTreeMap<DeviceName, String> {
+    /// Devices that could not be brought home as they were.
+    pub(crate) fn quarantined(&self) -> BTreeMap<DeviceName, Arc<Quarantine>> {
         self.shared.read().quarantined.clone()
+    }
+
+    /// Why a device is in quarantine, if it is.
+    pub(crate) fn quarantine_of(&self, device: &DeviceName) -> Option<Arc<Quarantine>> {
+        self.shared.read().quarantined.get(device).cloned()
     }
 
     /// Tells of each change.
@@ -138,16 +176,18 @@ impl Book {
 
     /// The record as it is once everything that was handed over before is made.
     pub(crate) async fn settled(&self, uid: &ClaimUid) -> Answer {
-        self.ask(Operation::Read(uid.clone())).await
+        self.ask(Operation::Read(uid.clone()), Span::none()).await
     }
 
-    /// Keeps a record, new or instead of the claim's former one. Its devices leave quarantine: the hook has just
-    /// found them sound.
+    /// Keeps a record, new or instead of the claim's former one.
+    ///
+    /// # Errors
+    /// Also when another record holds one of its devices, or one is in quarantine.
     ///
     /// # Cancel safety
     /// The change is made even if the caller goes away while it waits.
     pub(crate) async fn put(&self, record: Record) -> Result<(), BookError> {
-        self.ask(Operation::Put(record)).await.map(drop)
+        self.write(Operation::Put(record)).await.map(drop)
     }
 
     /// Changes a record, if there is one, and returns it. The claim and the devices must stay what they are.
@@ -156,7 +196,7 @@ impl Book {
         uid: &ClaimUid,
         change: impl FnOnce(&mut Record) + Send + 'static,
     ) -> Answer {
-        self.ask(Operation::Update(uid.clone(), Box::new(change)))
+        self.write(Operation::Update(uid.clone(), Box::new(change)))
             .await
     }
 
@@ -167,15 +207,26 @@ impl Book {
         quarantined: Vec<(DeviceName, String)>,
     ) -> Result<(), BookError> {
         let operation = Operation::Remove(uid.clone(), quarantined);
-        self.ask(operation).await.map(drop)
+        self.write(operation).await.map(drop)
     }
 
-    /// Notes that devices are quarantined.
+    /// Notes that devices of a claim are quarantined.
     pub(crate) async fn quarantine(
         &self,
+        uid: &ClaimUid,
         devices: Vec<(DeviceName, String)>,
     ) -> Result<(), BookError> {
-        self.ask(Operation::Quarantine(devices)).await.map(drop)
+        let operation = Operation::Quarantine(uid.clone(), devices);
+        self.write(operation).await.map(drop)
+    }
+
+    /// Takes a device out of quarantine.
+    ///
+    /// # Errors
+    /// Also when it is not in quarantine, or a record holds it.
+    pub(crate) async fn readmit(&self, device: &DeviceName) -> Result<(), BookError> {
+        let operation = Operation::Readmit(device.clone());
+        self.write(operation).await.map(drop)
     }
 
     /// Returns when the writer has ended, which it does only by a defect.
@@ -183,9 +234,24 @@ impl Book {
         self.requests.closed().await;
     }
 
-    async fn ask(&self, operation: Operation) -> Answer {
+    /// Has a change made, as a step of the present trace.
+    async fn write(&self, operation: Operation) -> Answer {
+        let span = info_span!("claim.store");
+        let answer = self.ask(operation, span.clone()).instrument(span.clone());
+        let answer = answer.await;
+        if let Err(error) = &answer {
+            telemetry::fail(&span, error.kind());
+        }
+        answer
+    }
+
+    async fn ask(&self, operation: Operation, span: Span) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let request = Request { operation, answer };
+        let request = Request {
+            operation,
+            answer,
+            span,
+        };
         if self.requests.send(request).await.is_err() {
             return Err(BookError::Closed);
         }
@@ -217,14 +283,16 @@ impl Writer {
     fn write(&mut self, batch: Vec<Request>) {
         let mut changes = Vec::new();
         let mut answers = Vec::with_capacity(batch.len());
-        for Request { operation, answer } in batch {
-            let staged = self.stage(operation);
+        let mut spans = Vec::new();
+        for request in batch {
+            let staged = self.stage(request.operation);
             if let Ok(Staged { changes: new, .. }) = &staged {
                 changes.extend(new.iter().cloned());
+                spans.extend(Some(request.span).filter(|_| !new.is_empty()));
             }
-            answers.push((answer, staged));
+            answers.push((request.answer, staged));
         }
-        let committed = self.commit(&changes);
+        let committed = self.commit(&changes, &spans);
         for (answer, staged) in answers {
             let result = match (staged, &committed) {
                 (Ok(staged), Err(error)) if !staged.changes.is_empty() => {
@@ -245,14 +313,17 @@ impl Writer {
             Operation::Update(uid, change) => self.update(&uid, change),
             Operation::Remove(uid, quarantined) => {
                 let record = self.state.records.get(&uid).cloned();
+                let quarantined = self.quarantine(record.as_deref(), quarantined);
                 let remove = record.clone().map(Change::Remove);
-                let changes = remove.into_iter().chain(quarantines(quarantined)).collect();
+                let changes = remove.into_iter().chain(quarantined).collect();
                 Staged { changes, record }
             }
-            Operation::Quarantine(devices) => Staged {
-                changes: quarantines(devices).collect(),
-                record: None,
-            },
+            Operation::Quarantine(uid, devices) => {
+                let record = self.state.records.get(&uid).cloned();
+                let changes = self.quarantine(record.as_deref(), devices);
+                Staged { changes, record }
+            }
+            Operation::Readmit(device) => self.readmit(device)?,
         };
         for change in &staged.changes {
             self.state.apply(change);
@@ -271,15 +342,58 @@ impl Writer {
                     holder: other.claim.clone(),
                 });
             }
+            if let Some(quarantine) = self.state.quarantined.get(device) {
+                return Err(BookError::Quarantined(Arc::clone(quarantine)));
+            }
         }
         let record = Arc::new(record);
-        let mut changes = vec![Change::Put(Arc::clone(&record))];
-        let devices = record.attachments.iter().map(|a| &a.device.name);
-        let quarantined = devices.filter(|device| self.state.quarantined.contains_key(device));
-        changes.extend(quarantined.cloned().map(Change::Readmit));
         Ok(Staged {
-            changes,
+            changes: vec![Change::Put(Arc::clone(&record))],
             record: Some(record),
+        })
+    }
+
+    /// What is new of a list of quarantined devices. The time stays that of the first news, and what is said again
+    /// changes nothing.
+    fn quarantine(
+        &self,
+        record: Option<&Record>,
+        devices: Vec<(DeviceName, String)>,
+    ) -> Vec<Change> {
+        let attachment = |device: &DeviceName| {
+            let mut attachments = record.into_iter().flat_map(|r| &r.attachments);
+            attachments.find(|attachment| attachment.device.name == *device)
+        };
+        let news = devices.into_iter().filter_map(|(device, reason)| {
+            let before = self.state.quarantined.get(&device);
+            let identity = attachment(&device).map(|a| a.device.identity.clone());
+            let quarantine = Quarantine {
+                identity: identity.or_else(|| before.and_then(|b| b.identity.clone())),
+                since: before.map_or_else(|| Some(SystemTime::now()), |before| before.since),
+                claim: record
+                    .map(|record| record.claim.clone())
+                    .or_else(|| before.and_then(|before| before.claim.clone())),
+                device,
+                reason,
+            };
+            let is_news = before.is_none_or(|before| **before != quarantine);
+            is_news.then(|| Change::Quarantine(Arc::new(quarantine)))
+        });
+        news.collect()
+    }
+
+    fn readmit(&self, device: DeviceName) -> Result<Staged, BookError> {
+        if !self.state.quarantined.contains_key(&device) {
+            return Err(BookError::NotQuarantined(device));
+        }
+        let holder = self.state.devices.get(&device);
+        if let Some(record) = holder.and_then(|uid| self.state.records.get(uid)) {
+            let holder = record.claim.clone();
+            return Err(BookError::StillHeld { device, holder });
+        }
+        Ok(Staged {
+            changes: vec![Change::Readmit(device)],
+            record: None,
         })
     }
 
@@ -299,7 +413,8 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), Arc<CommitError>> {
+    /// Writes a batch; the spans of its requests learn how long that took.
+    fn commit(&mut self, changes: &[Change], spans: &[Span]) -> Result<(), Arc<CommitError>> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -313,7 +428,11 @@ impl Writer {
             self.state = self.shared.read().clone();
             return Err(Arc::new(failed));
         }
-        self.metrics.flushed(start.elapsed());
+        let took = start.elapsed();
+        self.metrics.flushed(took);
+        for span in spans {
+            telemetry::set(span, "db.flush_ms", took.as_secs_f64() * 1000.0);
+        }
         {
             let state = self.shared.state.write();
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
@@ -346,12 +465,6 @@ impl Staged {
             record,
         }
     }
-}
-
-fn quarantines(devices: Vec<(DeviceName, String)>) -> impl Iterator<Item = Change> {
-    devices
-        .into_iter()
-        .map(|(device, reason)| Change::Quarantine { device, reason })
 }
 
 #[cfg(test)]

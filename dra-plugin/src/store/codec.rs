@@ -1,15 +1,15 @@
-//! A record as bytes: the CRC-32 of the rest (little-endian), then the bus message of the record.
+//! A record, or a device in quarantine, as bytes: the CRC-32 of the rest (little-endian), then its bus message.
 
-use network_driver_common::model::Record;
+use network_driver_common::model::{DeviceName, Quarantine, Record};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus;
 use prost::Message;
 
-/// Bytes that are no record.
+/// Bytes that are not what was written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DecodeError {
     /// Not even a checksum.
-    #[error("{0} bytes are too few for a record")]
+    #[error("{0} bytes are too few")]
     Short(usize),
     /// Bits have changed.
     #[error("the checksum does not fit the bytes")]
@@ -17,19 +17,49 @@ pub(super) enum DecodeError {
     /// No message.
     #[error("the message cannot be decoded")]
     Message(#[source] prost::DecodeError),
-    /// A message that is no record.
-    #[error("the record does not say what it must")]
-    Record(#[source] InvalidMessage),
+    /// A message that is none of ours.
+    #[error("it does not say what it must")]
+    Invalid(#[source] InvalidMessage),
 }
 
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let message = bus::Record::from(record).encode_to_vec();
+    seal(&bus::Record::from(record))
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let message = open::<bus::Record>(bytes)?;
+    Record::try_from(&message).map_err(DecodeError::Invalid)
+}
+
+pub(super) fn encode_quarantine(quarantine: &Quarantine) -> Vec<u8> {
+    seal(&bus::Quarantine::from(quarantine))
+}
+
+/// A device must not leave quarantine because its entry is damaged: then the name is what is left.
+pub(super) fn decode_quarantine(device: DeviceName, bytes: &[u8]) -> Quarantine {
+    let message = open::<bus::Quarantine>(bytes);
+    let read =
+        message.and_then(|message| Quarantine::try_from(&message).map_err(DecodeError::Invalid));
+    match read {
+        Ok(quarantine) if quarantine.device == device => quarantine,
+        Ok(_) | Err(_) => Quarantine {
+            reason: format!("device {device} is in quarantine; why cannot be read any more"),
+            device,
+            identity: None,
+            since: None,
+            claim: None,
+        },
+    }
+}
+
+fn seal(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
     let mut bytes = crc32fast::hash(&message).to_le_bytes().to_vec();
     bytes.extend_from_slice(&message);
     bytes
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+fn open<M: Message + Default>(bytes: &[u8]) -> Result<M, DecodeError> {
     let short = DecodeError::Short(bytes.len());
     let Some((checksum, message)) = bytes.split_first_chunk() else {
         return Err(short);
@@ -37,8 +67,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     if u32::from_le_bytes(*checksum) != crc32fast::hash(message) {
         return Err(DecodeError::Checksum);
     }
-    let message = bus::Record::decode(message).map_err(DecodeError::Message)?;
-    Record::try_from(&message).map_err(DecodeError::Record)
+    M::decode(message).map_err(DecodeError::Message)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! | default | `schema` | number of the layout, big-endian `u32` |
 //! | `claims` | claim UID | checksum and record |
 //! | `devices` | device | UID of the claim that holds it |
-//! | `quarantine` | device | why it could not be brought home |
+//! | `quarantine` | device | checksum, why it could not be brought home, and the link behind it |
 //! | `damaged` | as in `claims` | bytes that were no record |
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use sled::transaction::{
 };
 use tracing::error;
 
-use super::codec::{decode, encode};
+use super::codec::{decode, decode_quarantine, encode, encode_quarantine};
 use super::{Change, CommitError, Contents, Store};
 
 /// Number of the layout that this build writes.
@@ -226,12 +226,10 @@ impl Disk {
         }
         self.rebuild_index(&contents)?;
         for entry in &self.quarantine {
-            let (device, reason) = entry?;
+            let (device, bytes) = entry?;
             let name = String::from_utf8_lossy(&device).parse::<DeviceName>();
-            if let Ok(name) = name {
-                let reason = String::from_utf8_lossy(&reason).into_owned();
-                contents.quarantined.insert(name, reason);
-            }
+            let quarantine = name.map(|name| decode_quarantine(name, &bytes));
+            contents.quarantined.extend(quarantine);
         }
         Ok(contents)
     }
@@ -317,8 +315,9 @@ fn stage(
                 devices.remove(attachment.device.name.as_str())?;
             }
         }
-        Change::Quarantine { device, reason } => {
-            quarantine.insert(device.as_str(), reason.as_str())?;
+        Change::Quarantine(quarantined) => {
+            let device = quarantined.device.as_str();
+            quarantine.insert(device, encode_quarantine(quarantined))?;
         }
         Change::Readmit(device) => {
             quarantine.remove(device.as_str())?;

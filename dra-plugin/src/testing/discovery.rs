@@ -10,8 +10,8 @@ use network_driver_proto::bus::inventory_server::{Inventory, InventoryServer};
 use network_driver_proto::bus::inventory_session_request::Message as Heard;
 use network_driver_proto::bus::inventory_session_response::Message as Said;
 use network_driver_proto::bus::{
-    InventorySessionRequest, InventorySessionResponse, InventoryUpdate, ListLinksRequest,
-    ListLinksResponse, Protected,
+    DevicesInUse, InventorySessionRequest, InventorySessionResponse, InventoryUpdate,
+    ListLinksRequest, ListLinksResponse, Protected,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -26,6 +26,8 @@ pub(crate) struct FakeDiscovery {
     update: watch::Sender<Option<InventoryUpdate>>,
     /// Lists of devices in use, as they came.
     pub(crate) in_use: Arc<Mutex<Vec<Vec<String>>>>,
+    /// The newest list, whole.
+    pub(crate) newest: Arc<Mutex<DevicesInUse>>,
     stop: CancellationToken,
 }
 
@@ -34,6 +36,7 @@ impl FakeDiscovery {
         let fake = Self {
             update: watch::Sender::new(None),
             in_use: Arc::default(),
+            newest: Arc::default(),
             stop: CancellationToken::new(),
         };
         let listener = bus::listen(dir, Component::Discovery).unwrap();
@@ -73,10 +76,11 @@ impl Inventory for FakeDiscovery {
         request: Request<Streaming<InventorySessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
-        let lists = Arc::clone(&self.in_use);
+        let (lists, newest) = (Arc::clone(&self.in_use), Arc::clone(&self.newest));
         tokio::spawn(async move {
             while let Ok(Some(request)) = inbound.message().await {
                 if let Some(Heard::DevicesInUse(list)) = request.message {
+                    newest.lock().unwrap().clone_from(&list);
                     let names = list.devices.into_iter().map(|d| d.device.unwrap().name);
                     lists.lock().unwrap().push(names.collect());
                 }

@@ -11,8 +11,8 @@ use network_driver_proto::bus::claims_session_response::Message as Heard;
 use network_driver_proto::bus::order::Order as Kind;
 use network_driver_proto::bus::order_result::Result as Outcome;
 use network_driver_proto::bus::{
-    Checked, ClaimsSessionRequest, Done, Order, OrderResult, Protected, Readiness, Record,
-    RefusalClass, Refused, Released, Report,
+    Checked, ClaimsSessionRequest, DeviceHealth, Done, Order, OrderResult, PodRef, Protected,
+    Readiness, Record, RefusalClass, Refused, Released, Report,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -91,6 +91,24 @@ impl FakeHook {
 
     pub(crate) fn report(&self, report: Report) {
         self.say(Said::Report(report));
+    }
+
+    /// Says how a device of claim c-1 is: healthy, or why not and since which second.
+    pub(crate) fn health(&self, device: &str, fault: Option<(&str, i64)>) {
+        let (reason, since) = fault.unwrap_or_default();
+        self.say(Said::Health(DeviceHealth {
+            claim_uid: "c-1".into(),
+            device: device.into(),
+            healthy: fault.is_none(),
+            reason: reason.into(),
+            message: format!("device {device}: {reason}"),
+            since_unix_nanos: since.saturating_mul(1_000_000_000),
+            pod: Some(PodRef {
+                namespace: "default".into(),
+                name: "pod".into(),
+                uid: "p-c-1".into(),
+            }),
+        }));
     }
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, Shared> {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use network_driver_common::model::{Attachment, ClaimUid, Mtu, Record, SandboxId};
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::Netns;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
-use super::{Hook, blocking};
+use super::{Hook, blocking, trace};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::MarkedLink;
+use crate::links::{Detached, MarkedLink, Quarantined};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -38,15 +38,20 @@ enum Look {
 impl<D: Devices> Hook<D> {
     /// Takes the runtime's list in place of what is known.
     pub(super) async fn adopt(&self, pods: Vec<Pod>) {
+        let span = trace::synchronize_span(pods.len());
+        self.work_through(pods).instrument(span).await;
+    }
+
+    async fn work_through(&self, pods: Vec<Pod>) {
         let _adopting = self.adopting.lock().await;
         let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
         let found = blocking(move || {
             // First, so that an id defined meanwhile is not taken for a stale one.
             let defined = cdi.defined();
             let looks = pods.into_iter().map(|pod| look_into(&*devices, pod));
-            (defined, looks.collect::<Vec<_>>())
+            (defined, devices.kept(), looks.collect::<Vec<_>>())
         });
-        let (defined, looks) = match found.await {
+        let (defined, kept, looks) = match found.await {
             Ok(found) => found,
             Err(panicked) => {
                 error!(err = %panicked, "looking into the runtime's sandboxes panicked");
@@ -66,21 +71,63 @@ impl<D: Devices> Hook<D> {
                 Look::Stopped => {}
             }
         }
+        let lost: Vec<_> = kept.into_iter().filter(|kept| self.is_lost(kept)).collect();
+        for record in &lost {
+            warn!(claim = %record.claim, claimUID = %record.claim.uid, "dra-plugin has lost the record of a claim that is away");
+            self.records.commit(record.clone());
+        }
         let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
+        let claims = lost.iter().map(|record| record.claim.uid.clone()).collect();
         for live in &live {
-            self.adopt_sandbox(live, defined.as_ref());
+            self.adopt_sandbox(live, &claims, defined.as_ref());
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
             .replace(live.into_iter().map(|live| live.pod).collect());
         self.leave_what_is_over(&listed).await;
         self.leave_what_is_unseen(&unreadable);
+        if unreadable.is_empty() {
+            self.leave_what_is_lost(&lost).await;
+        }
         self.remove_stale_ids(&defined.unwrap_or_default());
         self.count_interfaces();
         self.changed.notify_one();
+        // Their ids are put in their present form, and their health is told.
+        for (claim, _) in self.sandboxes.holdings() {
+            self.doubts.add(&claim);
+        }
     }
 
-    fn adopt_sandbox(&self, live: &Live, defined: Option<&BTreeSet<ClaimUid>>) {
+    /// Whether dra-plugin knows nothing of a claim that this node remembers to be away.
+    fn is_lost(&self, kept: &Record) -> bool {
+        let claim = &kept.claim.uid;
+        self.records.committed(claim).is_none() && self.sandboxes.holding(claim).is_none()
+    }
+
+    /// Brings home the devices of lost claims that no sandbox has. Nobody will ask for them.
+    async fn leave_what_is_lost(&self, lost: &[Record]) {
+        for record in lost {
+            let claim = &record.claim.uid;
+            let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
+            if self.sandboxes.holding(claim).is_some() {
+                continue;
+            }
+            let record = Arc::new(record.clone());
+            if let Some(Detached { quarantined }) = self.bring_home(&record, None).await {
+                self.records.forget(claim);
+                for Quarantined { device, reason, .. } in quarantined {
+                    error!(claimUID = %claim, %device, reason, "device of a lost claim not home as it was");
+                }
+            }
+        }
+    }
+
+    fn adopt_sandbox(
+        &self,
+        live: &Live,
+        lost: &HashSet<ClaimUid>,
+        defined: Option<&BTreeSet<ClaimUid>>,
+    ) {
         let Live { pod, netns, marked } = live;
         for (claim, links) in marked {
             if let Some(holding) = self.sandboxes.holding(claim) {
@@ -91,31 +138,31 @@ impl<D: Devices> Hook<D> {
                 continue;
             }
             let record = self.records.committed(claim);
-            if record.as_ref().is_some_and(|record| !may_hold(pod, record)) {
+            let Some(record) = record.filter(|record| may_hold(pod, record)) else {
                 warn!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox,
-                    "a link carries the mark of a claim that is not this pod's: ignored");
+                    "a link carries the mark of a claim that is not this pod's, or unknown: ignored");
                 continue;
-            }
-            let devices = record
-                .as_ref()
-                .map_or(links.len(), |record| record.attachments.len());
-            // The id is defined last and taken away first: with it, what is there is whole. Where the ids cannot be
-            // read, nothing is taken from a pod on a guess.
-            let defined = defined.is_none_or(|defined| defined.contains(claim));
-            let whole = defined && links.len() == devices;
+            };
+            // The id is defined last and taken away first: with it, what is there is whole. It is also whole where the
+            // record says that it was, should somebody have emptied the directory; and where the ids cannot be read,
+            // nothing is taken from a pod on a guess.
+            let known = record.sandbox.as_ref();
+            let defined = known == Some(&pod.sandbox)
+                || defined.is_none_or(|defined| defined.contains(claim));
+            let whole = defined && links.len() == record.attachments.len();
             let state = if whole {
                 HoldingState::Attached
             } else {
                 HoldingState::Leaving
             };
             info!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox, whole, "claim adopted");
-            let interfaces = interfaces(record.as_deref(), links);
-            let known = record.as_ref().and_then(|record| record.sandbox.as_ref());
+            let interfaces = interfaces(&record, links);
             if whole && known != Some(&pod.sandbox) {
                 let took = Duration::ZERO;
                 let what = Happened::Attached {
                     interfaces: interfaces.clone(),
                     took,
+                    lost: lost.contains(claim).then(|| Arc::clone(&record)),
                 };
                 self.reports
                     .add(claim, Some(&pod.owner), &pod.sandbox, what);
@@ -125,9 +172,11 @@ impl<D: Devices> Hook<D> {
                 pod: Some(pod.owner.clone()),
                 netns: netns.clone(),
                 path: pod.netns.clone(),
-                record,
+                record: Some(record),
                 interfaces,
                 state,
+                traceparent: None,
+                watch: None,
             };
             self.sandboxes.hold(claim, holding);
         }
@@ -162,6 +211,8 @@ impl<D: Devices> Hook<D> {
                     record: Some(Arc::clone(&shown.record)),
                     interfaces: Vec::new(),
                     state: HoldingState::Leaving,
+                    traceparent: None,
+                    watch: None,
                 };
                 self.sandboxes.hold(claim, holding);
             }
@@ -225,8 +276,8 @@ fn look_into<D: Devices>(devices: &D, pod: Pod) -> Look {
 }
 
 /// The interfaces behind marked links, with what the record says of them: it was verified when they were attached.
-fn interfaces(record: Option<&Record>, links: &[MarkedLink]) -> Vec<AttachedInterface> {
-    let attachments = record.map_or(&[][..], |record| &record.attachments);
+fn interfaces(record: &Record, links: &[MarkedLink]) -> Vec<AttachedInterface> {
+    let attachments = &record.attachments;
     let interface = |link: &MarkedLink| {
         let attachment = attachments.iter().find(|a| a.device.name == link.device);
         let snapshot = attachment.and_then(|attachment| attachment.snapshot.as_ref());

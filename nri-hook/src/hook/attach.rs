@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use network_driver_common::model::{ClaimUid, Record};
+use network_driver_common::telemetry;
 use network_driver_netlink::{Netns, OpenNetnsError};
 use tokio::task::JoinError;
-use tracing::{Instrument, error, info, info_span};
+use tracing::{Instrument, Span, error, info, info_span};
 
 use super::{Hook, blocking};
 use crate::cdi::FileError;
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::{AttachError, AttachedClaim};
+use crate::links::{AttachError, AttachedClaim, Quarantined};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -69,6 +70,23 @@ impl AttachPodError {
             | Self::Define(_)
             | Self::Panicked(_) => "InterfaceAttachFailed",
         }
+    }
+
+    /// Devices of a record that the undo could not bring home as they were.
+    pub(super) fn quarantined_of(&self, record: &Record) -> Vec<Quarantined> {
+        let Self::Devices(error) = self else {
+            return Vec::new();
+        };
+        let of_record = |quarantined: &&Quarantined| {
+            let mut attachments = record.attachments.iter();
+            attachments.any(|attachment| attachment.device.name == quarantined.device)
+        };
+        error
+            .quarantined
+            .iter()
+            .filter(of_record)
+            .cloned()
+            .collect()
     }
 
     /// A sentence for people, with all causes.
@@ -127,6 +145,16 @@ impl<D: Devices> Hook<D> {
         Ok(Attached::Here)
     }
 
+    /// Whether another pod has one of the claims, so that nothing can be done for this one.
+    pub(super) async fn must_wait(&self, pod: &Pod, records: &[Arc<Record>]) -> bool {
+        for record in records {
+            if matches!(self.step(pod, &record.claim.uid).await, Step::Wait) {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn step(&self, pod: &Pod, claim: &ClaimUid) -> Step {
         let Some(holding) = self.sandboxes.holding(claim) else {
             return Step::Attach;
@@ -165,37 +193,35 @@ impl<D: Devices> Hook<D> {
         records: Vec<Record>,
         deadline: Instant,
     ) -> Result<(), AttachPodError> {
-        let span = info_span!(
-            "sandbox.attach",
-            nri.sandbox.id = %pod.sandbox,
-            k8s.pod.uid = %pod.owner.uid,
-            dra.claims.count = records.len()
-        );
         let begun = Instant::now();
+        let span = attach_span(pod, &records, deadline.saturating_duration_since(begun));
+        let traceparent = telemetry::traceparent();
         let (devices, cdi) = (Arc::clone(&self.devices), self.cdi.clone());
         let (protected, opened) = (self.records.protected(), path.clone());
         let kept: Vec<_> = records.iter().cloned().map(Arc::new).collect();
         let work = blocking(move || {
             let netns = Netns::open(&opened).map_err(AttachPodError::Netns)?;
+            let inode = i64::try_from(netns.id().inode).unwrap_or_default();
+            telemetry::set(&Span::current(), "netns.inode", inode);
             if netns.id() == devices.home_id() {
                 return Err(AttachPodError::HostNetwork);
             }
             let attached = devices
                 .attach(&records, &netns, &protected, deadline)
                 .map_err(AttachPodError::Devices)?;
-            let defined = attached
-                .iter()
-                .try_for_each(|AttachedClaim { claim, interfaces }| cdi.define(claim, interfaces));
-            if let Err(failed) = defined {
+            if let Err(failed) = define(&cdi, &records, &attached) {
                 undo(&*devices, &cdi, &records, &netns);
                 return Err(AttachPodError::Define(failed));
             }
             Ok((netns, attached))
         });
-        let (netns, attached) = work
-            .instrument(span)
-            .await
-            .map_err(AttachPodError::Panicked)??;
+        let done = work.instrument(span.clone()).await;
+        let done = done.map_err(AttachPodError::Panicked).flatten();
+        if let Err(failed) = &done {
+            telemetry::fail(&span, failed.reason());
+        }
+        drop(span);
+        let (netns, attached) = done?;
         let took = begun.elapsed();
         for (record, AttachedClaim { claim, interfaces }) in kept.into_iter().zip(attached) {
             info!(
@@ -211,9 +237,16 @@ impl<D: Devices> Hook<D> {
                 record: Some(record),
                 interfaces: interfaces.clone(),
                 state: HoldingState::Attached,
+                traceparent: traceparent.clone(),
+                watch: None,
             };
             self.sandboxes.hold(&claim, holding);
-            let what = Happened::Attached { interfaces, took };
+            self.doubts.add(&claim);
+            let what = Happened::Attached {
+                interfaces,
+                took,
+                lost: None,
+            };
             self.reports
                 .add(&claim, Some(&pod.owner), &pod.sandbox, what);
         }
@@ -229,8 +262,39 @@ impl<D: Devices> Hook<D> {
     }
 }
 
+fn attach_span(pod: &Pod, records: &[Record], budget: Duration) -> Span {
+    let span = info_span!("sandbox.attach");
+    telemetry::set(&span, "nri.sandbox.id", pod.sandbox.to_string());
+    telemetry::set(&span, "nri.budget_ms", number(budget.as_millis()));
+    telemetry::set(&span, "k8s.pod.uid", pod.owner.uid.to_string());
+    telemetry::set(&span, "dra.claims.count", number(records.len()));
+    let devices: usize = records.iter().map(|r| r.attachments.len()).sum();
+    telemetry::set(&span, "dra.devices.count", number(devices));
+    span
+}
+
+fn number(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// Defines the ids of what is attached, as far as that goes well.
+fn define(
+    cdi: &crate::cdi::Directory,
+    records: &[Record],
+    attached: &[AttachedClaim],
+) -> Result<(), FileError> {
+    let span = info_span!("cdi.write").entered();
+    let mut both = records.iter().zip(attached);
+    let defined = both.try_for_each(|(record, claim)| cdi.define(record, &claim.interfaces));
+    if defined.is_err() {
+        telemetry::fail(&span, "InterfaceAttachFailed");
+    }
+    defined
+}
+
 /// Takes back an attach whose ids could not all be defined.
 fn undo<D: Devices>(devices: &D, cdi: &crate::cdi::Directory, records: &[Record], netns: &Netns) {
+    let _span = info_span!("sandbox.undo").entered();
     for record in records {
         if let Err(failed) = cdi.remove(&record.claim.uid) {
             error!(claimUID = %record.claim.uid, err = chain(&failed), "CDI id stays defined");

@@ -1,7 +1,5 @@
 //! What could not be done when it was due: devices that are not home yet, and prepared pods whose sandbox has none of
 //! their devices. Looked at after each synchronisation, detach and commit, and again after a while.
-//!
-//! This is where the full reconciliation of records, marks and the runtime's pods belongs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use network_driver_common::bus::Backoff;
 use network_driver_common::model::{ClaimUid, Record, SandboxId};
+use network_driver_common::telemetry::{self, LinkTo};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug};
 
 use super::attach::{AttachPodError, Attached};
-use super::{Hook, claims_of};
+use super::{Hook, claims_of, trace};
 use crate::devices::Devices;
 use crate::nri::Pod;
-use crate::sandbox::HoldingState;
+use crate::sandbox::{Holding, HoldingState};
 
 /// Waits between two looks while something is left to do.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -82,12 +81,16 @@ impl<D: Devices> Hook<D> {
     async fn leave_late(&self, claim: &ClaimUid) -> bool {
         let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
         let holding = self.sandboxes.holding(claim);
-        if holding.is_some_and(|holding| holding.state == HoldingState::Leaving) {
-            let span = info_span!(parent: None, "sandbox.catch_up", dra.claim.uid = %claim);
+        if holding
+            .as_ref()
+            .is_some_and(|holding| holding.state == HoldingState::Leaving)
+        {
+            let contexts = holding.as_deref().map(Holding::linked);
+            let span = trace::reconcile_span(contexts.as_slice());
             self.detach(claim).instrument(span).await;
         }
         let holding = self.sandboxes.holding(claim);
-        holding.is_none_or(|holding| holding.state == HoldingState::Attached)
+        holding.is_none_or(|holding| holding.state != HoldingState::Leaving)
     }
 
     /// Attaches what a sandbox should have had from its start; whether it has it now.
@@ -99,10 +102,23 @@ impl<D: Devices> Hook<D> {
         if records.is_empty() || !self.sandboxes.is_known(&pod.sandbox) {
             return true;
         }
-        let span = info_span!(parent: None, "sandbox.catch_up", nri.sandbox.id = %pod.sandbox);
+        if self.must_wait(pod, &records).await {
+            return false;
+        }
+        let contexts: Vec<_> = records
+            .iter()
+            .map(|record| (LinkTo::Prepare, record.traceparent.as_deref()))
+            .collect();
+        let span = trace::reconcile_span(&contexts);
         let now = Instant::now();
         let deadline = now.checked_add(ATTACH_TIME).unwrap_or(now);
-        let attached = self.attach(pod, &records, deadline).instrument(span).await;
+        let attached = self
+            .attach(pod, &records, deadline)
+            .instrument(span.clone())
+            .await;
+        if let Err(error) = &attached {
+            telemetry::fail(&span, error.reason());
+        }
         match attached {
             Ok(Attached::Here) => {
                 failures.remove(&pod.sandbox);
@@ -119,7 +135,7 @@ impl<D: Devices> Hook<D> {
                 if failures.get(&pod.sandbox) == Some(&sentence) {
                     debug!(sandbox = %pod.sandbox, err = sentence, "claims still not attached");
                 } else {
-                    self.report_failure(pod, &records, &error);
+                    span.in_scope(|| self.report_failure(pod, &records, &error));
                     failures.insert(pod.sandbox.clone(), sentence);
                 }
                 false

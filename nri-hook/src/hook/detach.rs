@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use network_driver_common::model::{ClaimUid, Record};
+use network_driver_common::telemetry;
 use network_driver_netlink::Netns;
 use tracing::{Instrument, error, info, info_span, warn};
 
@@ -43,6 +44,7 @@ impl<D: Devices> Hook<D> {
         self.metrics.detached(&record, took);
         if !quarantined.iter().any(|device| device.away) {
             self.sandboxes.release(claim);
+            self.health.forget(claim);
         }
         self.count_interfaces();
         let what = Happened::Detached {
@@ -62,6 +64,8 @@ impl<D: Devices> Hook<D> {
     ) -> Option<Detached> {
         let claim = &record.claim.uid;
         let span = info_span!("sandbox.detach", dra.claim.uid = %claim);
+        telemetry::set(&span, "dra.claim.name", record.claim.name.clone());
+        telemetry::set(&span, "dra.claim.namespace", record.claim.namespace.clone());
         let (devices, cdi, kept) = (
             Arc::clone(&self.devices),
             self.cdi.clone(),
@@ -74,8 +78,11 @@ impl<D: Devices> Hook<D> {
             }
             devices.detach(&kept, netns.as_ref())
         });
-        match work.instrument(span).await {
+        match work.instrument(span.clone()).await {
             Ok(detached) => {
+                if !detached.quarantined.is_empty() {
+                    telemetry::fail(&span, "DeviceQuarantined");
+                }
                 for Quarantined { device, reason, .. } in &detached.quarantined {
                     error!(claimUID = %claim, %device, reason, "device not home as it was");
                     self.metrics.detach_failed("DeviceQuarantined");
@@ -83,6 +90,7 @@ impl<D: Devices> Hook<D> {
                 Some(detached)
             }
             Err(panicked) => {
+                telemetry::fail(&span, "InterfaceDetachFailed");
                 error!(claimUID = %claim, err = %panicked, "detach panicked");
                 None
             }

@@ -112,6 +112,7 @@ fn attached_row(
         sandbox: holding.sandbox.to_string(),
         state: match holding.state {
             HoldingState::Attached => "attached".to_owned(),
+            HoldingState::Incomplete => "incomplete".to_owned(),
             HoldingState::Leaving => "leaving".to_owned(),
         },
         interfaces: interfaces.collect(),

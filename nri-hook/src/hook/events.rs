@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use network_driver_common::model::Record;
+use network_driver_common::model::{ClaimUid, Record, SandboxId};
+use network_driver_common::telemetry;
 use tracing::{Instrument, debug, info, warn};
 
 use super::attach::{AttachPodError, Attached};
@@ -24,13 +25,19 @@ impl<D: Devices> PodEvents for Hook<D> {
         if records.is_empty() {
             return Ok(());
         }
-        let first: Vec<_> = records
+        let served: Vec<_> = records
             .iter()
-            .map(|r| self.records.serve(&r.claim.uid))
+            .map(|r| self.records.served(&r.claim.uid))
             .collect();
-        let span = trace::run_span(&pod, &request, &records, &first, &self.boot_id);
+        let (span, origin) = trace::run_span(&pod, &request, &records, &served, &self.boot_id);
+        let context = telemetry::traceparent_of(&span);
+        for record in &records {
+            self.records.serve(&record.claim.uid, context.clone());
+        }
+        self.sandboxes.set_origin(&pod.sandbox, origin);
         let attached = self.run(&pod, &request).instrument(span.clone()).await;
-        trace::outcome(&span, attached.as_ref().err().map(AttachPodError::reason));
+        let failure = attached.as_ref().err().map(AttachPodError::reason);
+        trace::outcome(&span, &request, failure);
         match attached {
             Ok(Attached::Here) => Ok(()),
             Ok(Attached::Busy) => {
@@ -57,30 +64,51 @@ impl<D: Devices> PodEvents for Hook<D> {
         }
         let _turn = self.turns.take(&claims).await;
         let held = self.sandboxes.held_by(&pod.sandbox);
+        let holdings: Vec<_> = held
+            .iter()
+            .filter_map(|claim| self.sandboxes.holding(claim))
+            .collect();
         if held.is_empty() {
             debug!(sandbox = %pod.sandbox, "stopped sandbox holds no device");
             return;
         }
-        let span = trace::stop_span(&pod, &request);
+        let span = trace::stop_span(&pod, &request, &holdings);
         async {
             for claim in &held {
                 self.detach(claim).await;
             }
         }
-        .instrument(span)
+        .instrument(span.clone())
         .await;
+        trace::outcome(&span, &request, None);
     }
 
-    async fn create_container(&self, container: Container, _: Request) -> Result<(), String> {
+    async fn create_container(&self, container: Container, request: Request) -> Result<(), String> {
         let claims: Vec<_> = gate::claims(&container.env).collect();
         if claims.is_empty() {
             return Ok(());
         }
-        let attached = |claim| {
-            let sandbox = container.sandbox.as_ref();
-            sandbox.is_some_and(|sandbox| self.sandboxes.is_attached(claim, sandbox))
-        };
-        let Some(missing) = claims.iter().find(|claim| !attached(claim)) else {
+        self.confirmation.seen();
+        let sandbox = container.sandbox.as_ref();
+        let origin = sandbox.and_then(|sandbox| self.sandboxes.origin(sandbox));
+        let records = claims.iter().filter_map(|c| self.records.committed(c));
+        let records: Vec<_> = records.collect();
+        let span = trace::create_span(&container, &request, origin.as_ref(), &records);
+        let allowed = span.in_scope(|| self.pass_gate(sandbox, &claims));
+        let failure = allowed.is_err().then_some("ClaimNotAttached");
+        trace::outcome(&span, &request, failure);
+        allowed
+    }
+}
+
+impl<D: Devices> Hook<D> {
+    /// Lets a container with these claims be created, or says why not.
+    fn pass_gate(&self, sandbox: Option<&SandboxId>, claims: &[ClaimUid]) -> Result<(), String> {
+        let attached =
+            |claim| sandbox.is_some_and(|sandbox| self.sandboxes.is_attached(claim, sandbox));
+        let missing = claims.iter().find(|claim| !attached(claim));
+        let _span = trace::gate_span(claims, missing).entered();
+        let Some(missing) = missing else {
             return Ok(());
         };
         self.metrics.gate_denied();
@@ -97,6 +125,10 @@ impl<D: Devices> PodEvents for Hook<D> {
                 state: HoldingState::Leaving,
                 ..
             }) => "its devices are on their way home".to_owned(),
+            Some(Holding {
+                state: HoldingState::Incomplete,
+                ..
+            }) => "a device is gone from the pod".to_owned(),
             Some(Holding { pod: Some(pod), .. }) => format!("its devices are in pod {pod}"),
             Some(Holding { sandbox, .. }) => format!("its devices are in sandbox {sandbox}"),
         };
@@ -104,9 +136,7 @@ impl<D: Devices> PodEvents for Hook<D> {
             "claim {name} is not attached to this pod: {why}; it is tried again"
         ))
     }
-}
 
-impl<D: Devices> Hook<D> {
     /// Attaches what the pod of a new sandbox has claims for, in the time that the runtime gives.
     async fn run(&self, pod: &Pod, request: &Request) -> Result<Attached, AttachPodError> {
         let stop_at = request.deadline.stop_at();
@@ -144,6 +174,7 @@ impl<D: Devices> Hook<D> {
             let what = Happened::Failed {
                 reason: error.reason(),
                 message: sentence.clone(),
+                quarantined: error.quarantined_of(record),
             };
             self.reports
                 .add(&record.claim.uid, Some(&pod.owner), &pod.sandbox, what);

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use network_driver_common::model::{ClaimUid, InvalidId, Record};
-use network_driver_common::telemetry;
+use network_driver_common::telemetry::{self, Call, Side};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus::order::Order as Kind;
 use network_driver_proto::bus::order_result::Result as Answer;
 use network_driver_proto::bus::{Checked, ClaimRef, Done, Order, RefusalClass, Refused, Released};
-use tracing::{Instrument, info_span};
+use tonic::Code;
+use tracing::{Instrument, Span};
 
 use super::{Hook, blocking};
 use crate::devices::Devices;
@@ -29,6 +30,29 @@ fn claim_uid(claim: &ClaimRef) -> Result<ClaimUid, InvalidMessage> {
     uid.map_err(|error: InvalidId| InvalidMessage::new("claim_uid", error.to_string()))
 }
 
+/// The span of an order that is part of a trace.
+fn span(order: &Kind, traceparent: Option<&str>) -> Span {
+    if traceparent.is_none() {
+        return Span::none();
+    }
+    let (message, claim) = match order {
+        Kind::Check(record) => ("check", &record.claim_uid),
+        Kind::Commit(record) => ("commit", &record.claim_uid),
+        Kind::Release(claim) => ("release", &claim.claim_uid),
+        Kind::Abandon(claim) => ("abandon", &claim.claim_uid),
+    };
+    let call = Call {
+        system: "grpc",
+        method: "network_driver.bus.v1.Claims/Session",
+        message: Some(message),
+        address: None,
+    };
+    let span = call.span(Side::Server);
+    telemetry::set(&span, "dra.claim.uid", claim.clone());
+    telemetry::set_parent(&span, traceparent);
+    span
+}
+
 impl<D: Devices> Hook<D> {
     /// Carries out an order.
     pub(crate) async fn obey(&self, order: Order) -> Answer {
@@ -41,13 +65,23 @@ impl<D: Devices> Hook<D> {
     async fn carry_out(&self, order: Order) -> Result<Answer, InvalidMessage> {
         let unknown = || InvalidMessage::new("order", "is of a kind that is not known");
         let traceparent = Some(order.traceparent.as_str()).filter(|text| !text.is_empty());
-        Ok(match order.order.ok_or_else(unknown)? {
-            Kind::Check(record) => {
-                let record = Record::try_from(&record)?;
-                let span = info_span!("claim.inspect_link", dra.claim.uid = %record.claim.uid);
-                telemetry::set_parent(&span, traceparent);
-                self.check(record).instrument(span).await
-            }
+        let kind = order.order.ok_or_else(unknown)?;
+        let span = span(&kind, traceparent);
+        let answer = self.obey_kind(kind).instrument(span.clone()).await;
+        telemetry::answered(
+            &span,
+            match &answer {
+                Ok(Answer::Refused(_)) => Code::FailedPrecondition,
+                Ok(_) => Code::Ok,
+                Err(_) => Code::InvalidArgument,
+            },
+        );
+        answer
+    }
+
+    async fn obey_kind(&self, kind: Kind) -> Result<Answer, InvalidMessage> {
+        Ok(match kind {
+            Kind::Check(record) => self.check(Record::try_from(&record)?).await,
             Kind::Commit(record) => {
                 self.records.commit(Record::try_from(&record)?);
                 self.changed.notify_one();
@@ -55,9 +89,7 @@ impl<D: Devices> Hook<D> {
             }
             Kind::Release(claim) => {
                 let claim = claim_uid(&claim)?;
-                let span = info_span!("claim.release", dra.claim.uid = %claim);
-                telemetry::set_parent(&span, traceparent);
-                self.release(&claim).instrument(span).await
+                self.release(&claim).await
             }
             Kind::Abandon(claim) => {
                 let claim = claim_uid(&claim)?;

@@ -17,7 +17,7 @@ use network_driver_proto::bus::{ClaimRef, Order, RefusalClass};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::links::MarkedLink;
+use crate::links::{MarkedLink, Presence};
 use crate::nri::{Container, Pod, PodEvents};
 use crate::testing::{FakeDevices, Outcome, claim, hook_in, interface, pod, record, request};
 
@@ -65,6 +65,8 @@ impl Node {
 
     async fn create(&self, sandbox: &str, uid: &str) -> Result<(), String> {
         let container = Container {
+            id: format!("{sandbox}-main"),
+            pod: None,
             sandbox: sandbox.parse().ok(),
             name: "main".into(),
             env: vec![format!("{}=net1", crate::gate::variable(&claim(uid)))],
@@ -509,7 +511,7 @@ async fn after_a_restart_what_is_whole_is_adopted_and_untouched() {
     node.hook.take_records(vec![told]);
     node.hook
         .cdi
-        .define(&claim("c"), &[interface("net1")])
+        .define(&record("c", &["p"]), &[interface("net1")])
         .unwrap();
     node.hook
         .devices
@@ -566,7 +568,7 @@ async fn a_sandbox_that_cannot_be_read_is_left_alone() {
     assert!(node.hook.sandboxes.held().is_empty());
     assert_eq!(node.hook.sandboxes.count(), 0);
     node.hook.devices.set(|state| state.unreadable = false);
-    node.hook.cdi.define(&claim("c"), &[]).unwrap();
+    node.hook.cdi.define(&record("c", &["p"]), &[]).unwrap();
     node.hook
         .devices
         .set(|state| state.marked = vec![marked("c")]);
@@ -578,7 +580,7 @@ async fn a_sandbox_that_cannot_be_read_is_left_alone() {
 #[tokio::test]
 async fn ids_behind_which_nothing_stands_are_removed() {
     let node = Node::new();
-    node.hook.cdi.define(&claim("old"), &[]).unwrap();
+    node.hook.cdi.define(&record("old", &[]), &[]).unwrap();
     node.hook.synchronize(Vec::new()).await;
     assert!(node.defined().is_empty());
 }
@@ -645,4 +647,99 @@ async fn the_dump_shows_what_is_where() {
         .collect();
     assert_eq!(names[&"default/claim-c".to_owned()], "attached");
     assert_eq!(node.hook.sandboxes.held(), HashSet::from([claim("c")]));
+}
+
+#[tokio::test]
+async fn no_container_starts_while_a_device_is_gone_from_its_pod() {
+    let node = Node::new();
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.run("s1", "p").await.unwrap();
+    let claim = claim("c");
+    for (presence, works) in [
+        (Presence::Gone, false),
+        (Presence::Here { carrier: true }, true),
+    ] {
+        node.hook
+            .devices
+            .set(|state| state.presence = Some(presence));
+        node.hook.look_at(&claim).await;
+        assert_eq!(node.create("s1", "c").await.is_ok(), works, "{presence:?}");
+        assert_eq!(node.defined().is_empty(), !works, "{presence:?}");
+        let health = node.hook.health.after(0).1;
+        assert_eq!(health[0].healthy, works, "{health:?}");
+    }
+    node.hook
+        .devices
+        .set(|state| state.presence = Some(Presence::Here { carrier: false }));
+    node.hook.look_at(&claim).await;
+    assert_eq!(node.hook.health.after(0).1[0].reason, "CarrierDown");
+    assert!(node.create("s1", "c").await.is_ok(), "it is there");
+    node.stop("s1", "p").await;
+    assert_eq!(node.hook.health.after(0).1, [], "it is home");
+}
+
+#[tokio::test]
+async fn an_id_that_somebody_removed_is_defined_again() {
+    let node = Node::new();
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.run("s1", "p").await.unwrap();
+    node.hook.cdi.remove(&claim("c")).unwrap();
+    node.hook.look_at(&claim("c")).await;
+    assert_eq!(node.defined(), ["c"]);
+    node.stop("s1", "p").await;
+    node.hook.look_at(&claim("c")).await;
+    assert!(node.defined().is_empty(), "nothing stands behind it");
+}
+
+/// The claims whose records the hook gives back to dra-plugin.
+fn given_back(hook: &Hook<FakeDevices>) -> Vec<String> {
+    let reports = hook.reports.after(0).into_iter();
+    let records = reports.filter_map(|report| match report.event {
+        Some(Reported::Attached(attached)) => attached.record,
+        _ => None,
+    });
+    records.map(|record| record.claim_uid).collect()
+}
+
+#[tokio::test]
+async fn a_record_that_dra_plugin_has_lost_is_given_back() {
+    let node = Node::new();
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.run("s1", "p").await.unwrap();
+    assert!(given_back(&node.hook).is_empty());
+    node.hook.take_records(Vec::new());
+    assert_eq!(given_back(&node.hook), ["c"]);
+    assert!(node.create("s1", "c").await.is_ok(), "the pod goes on");
+}
+
+#[tokio::test]
+async fn after_both_lost_their_memory_what_the_node_remembers_is_adopted() {
+    let node = Node::new();
+    node.hook.cdi.define(&record("c", &["p"]), &[]).unwrap();
+    node.hook.devices.set(|state| {
+        state.marked = vec![marked("c")];
+        state.kept = vec![record("c", &["p"])];
+    });
+    node.hook.take_records(Vec::new());
+    node.hook.synchronize(vec![node.pod("s1", "p")]).await;
+    assert!(node.create("s1", "c").await.is_ok());
+    assert_eq!(given_back(&node.hook), ["c"]);
+    node.stop("s1", "p").await;
+    assert_eq!(node.log(), ["detach c from pod"]);
+}
+
+#[tokio::test]
+async fn what_only_the_node_remembers_and_no_sandbox_has_is_brought_home() {
+    let node = Node::new();
+    node.hook
+        .devices
+        .set(|state| state.kept = vec![record("c", &["p"])]);
+    node.hook.take_records(Vec::new());
+    node.hook.synchronize(Vec::new()).await;
+    assert_eq!(node.log(), ["detach c from anywhere"]);
+    assert!(node.hook.records.all().is_empty());
+    // A claim that dra-plugin knows is its to release.
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.hook.synchronize(Vec::new()).await;
+    assert!(node.log().is_empty());
 }

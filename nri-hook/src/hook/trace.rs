@@ -1,106 +1,184 @@
 //! Spans of the runtime's events, so that a pod's start is one trace: from the kubelet's Prepare, whose context the
-//! record carries, to the sandbox that gets the devices.
+//! record carries, to the sandbox that gets the devices and the containers that are made in it. What is no part of a
+//! start, a later sandbox or the end of one, is a trace of its own that is linked to it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use network_driver_common::model::Record;
-use network_driver_common::telemetry;
-use tracing::{Span, field, info_span};
+use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
+use network_driver_common::telemetry::{self, Call, LinkTo, SAME_TRACE, Side};
+use tonic::Code;
+use tracing::Span;
 
-use crate::nri::{Pod, Request};
+use crate::nri::{Container, Pod, Request, SERVICE};
+use crate::records::Served;
+use crate::sandbox::{Holding, Origin};
 
-/// How long after its Prepare a sandbox still belongs to the same start.
-const SAME_START: Duration = Duration::from_mins(5);
+/// A span of an event.
+fn event(method: &str, request: &Request) -> Span {
+    let method = format!("{SERVICE}/{method}");
+    let call = Call {
+        system: "ttrpc",
+        method: &method,
+        message: None,
+        address: Some(&request.socket),
+    };
+    let span = call.span(Side::Server);
+    telemetry::set(&span, "nri.runtime.name", request.runtime.to_string());
+    span
+}
 
-/// The span of a RunPodSandbox of a pod with claims. `first` says of each record whether this is its first sandbox.
+fn of_pod(span: &Span, sandbox: &SandboxId, pod: &PodRef) {
+    telemetry::set(span, "nri.sandbox.id", sandbox.to_string());
+    telemetry::set(span, "k8s.pod.name", pod.name.clone());
+    telemetry::set(span, "k8s.pod.uid", pod.uid.to_string());
+    telemetry::set(span, "k8s.namespace.name", pod.namespace.clone());
+}
+
+/// The span of a RunPodSandbox of a pod with claims, and what the containers of that sandbox belong to. `served` says of
+/// each record which sandboxes had it before.
 pub(super) fn run_span(
     pod: &Pod,
     request: &Request,
     records: &[Arc<Record>],
-    first: &[bool],
+    served: &[Served],
     boot_id: &str,
-) -> Span {
-    let span = info_span!(
-        "nri.run_pod_sandbox",
-        otel.name = "nri.pkg.api.v1alpha1.Plugin/RunPodSandbox",
-        otel.kind = "server",
-        otel.status_code = field::Empty,
-        error.type = field::Empty,
-        rpc.system.name = "ttrpc",
-        rpc.method = "nri.pkg.api.v1alpha1.Plugin/RunPodSandbox",
-        nri.sandbox.id = %pod.sandbox,
-        nri.budget_ms = millis(request.deadline.timeout()),
-        k8s.pod.name = pod.owner.name,
-        k8s.pod.uid = %pod.owner.uid,
-        k8s.namespace.name = pod.owner.namespace,
-        dra.claims.count = records.len()
-    );
+) -> (Span, Origin) {
+    let span = event("RunPodSandbox", request);
+    of_pod(&span, &pod.sandbox, &pod.owner);
+    telemetry::set(&span, "nri.budget_ms", millis(request.deadline.timeout()));
+    telemetry::set(&span, "dra.claims.count", count(records.len()));
     let now = SystemTime::now();
-    let starting = |(record, first): (&Arc<Record>, &bool)| {
-        *first && belongs(record, now, boot_id) && record.traceparent.is_some()
+    let starting = |(record, served): (&Arc<Record>, &Served)| {
+        *served == Served::First && belongs(record, now, boot_id) && record.traceparent.is_some()
     };
-    let start = records.iter().zip(first).position(starting);
-    let parent = start.and_then(|index| records.get(index));
-    let parent = parent.and_then(|record| record.traceparent.as_deref());
-    telemetry::set_parent(&span, parent.or(request.traceparent.as_deref()));
+    let start = records.iter().zip(served).position(starting);
+    let parent = start.and_then(|index| records.get(index)?.traceparent.clone());
+    telemetry::set_parent(&span, parent.as_deref().or(request.traceparent.as_deref()));
     if parent.is_some() {
-        telemetry::link(&span, request.traceparent.as_deref());
+        telemetry::link(&span, LinkTo::Caller, request.traceparent.as_deref());
     }
-    for (index, record) in records.iter().enumerate() {
+    for (index, (record, served)) in records.iter().zip(served).enumerate() {
         if Some(index) != start {
-            telemetry::link(&span, record.traceparent.as_deref());
+            telemetry::link(&span, LinkTo::Prepare, record.traceparent.as_deref());
+        }
+        if let Served::Again(earlier) = served {
+            telemetry::link(&span, LinkTo::Attach, earlier.as_deref());
+        }
+    }
+    let origin = Origin::new(parent.or_else(|| telemetry::traceparent_of(&span)));
+    (span, origin)
+}
+
+/// The span of a StopPodSandbox or RemovePodSandbox of a sandbox that holds devices.
+pub(super) fn stop_span(pod: &Pod, request: &Request, held: &[Arc<Holding>]) -> Span {
+    let span = event(request.event.method(), request);
+    of_pod(&span, &pod.sandbox, &pod.owner);
+    telemetry::set(&span, "dra.claims.count", count(held.len()));
+    telemetry::set_parent(&span, request.traceparent.as_deref());
+    // The claims of a pod were attached together: one link shows them all.
+    let mut linked = Vec::new();
+    for holding in held {
+        let (to, context) = holding.linked();
+        if !linked.contains(&context) {
+            telemetry::link(&span, to, context);
+            linked.push(context);
         }
     }
     span
 }
 
-/// The span of a StopPodSandbox or RemovePodSandbox of a sandbox that holds devices.
-pub(super) fn stop_span(pod: &Pod, request: &Request) -> Span {
-    let span = info_span!(
-        "nri.stop_pod_sandbox",
-        otel.name = "nri.pkg.api.v1alpha1.Plugin/StopPodSandbox",
-        otel.kind = "server",
-        rpc.system.name = "ttrpc",
-        rpc.method = "nri.pkg.api.v1alpha1.Plugin/StopPodSandbox",
-        nri.sandbox.id = %pod.sandbox,
-        k8s.pod.name = pod.owner.name,
-        k8s.pod.uid = %pod.owner.uid,
-        k8s.namespace.name = pod.owner.namespace
-    );
-    telemetry::set_parent(&span, request.traceparent.as_deref());
+/// The span of a CreateContainer of a container with claims. `origin` is what its sandbox belongs to; `claims` are the
+/// records, for a sandbox that was made before this process began.
+pub(super) fn create_span(
+    container: &Container,
+    request: &Request,
+    origin: Option<&Origin>,
+    records: &[Arc<Record>],
+) -> Span {
+    let span = event("CreateContainer", request);
+    if let (Some(sandbox), Some(pod)) = (&container.sandbox, &container.pod) {
+        of_pod(&span, sandbox, pod);
+    }
+    telemetry::set(&span, "container.id", container.id.clone());
+    telemetry::set(&span, "k8s.container.name", container.name.clone());
+    match origin {
+        Some(origin) => {
+            let (context, age) = (origin.traceparent.as_deref(), origin.since.elapsed());
+            telemetry::follow(&span, LinkTo::Attach, context, age);
+        }
+        None => {
+            for record in records {
+                telemetry::link(&span, LinkTo::Prepare, record.traceparent.as_deref());
+            }
+        }
+    }
     span
 }
 
-/// Notes in the span how it ended; `failure` is the reason of an error.
-pub(super) fn outcome(span: &Span, failure: Option<&'static str>) {
+/// The span of the runtime's list of sandboxes.
+pub(super) fn synchronize_span(sandboxes: usize) -> Span {
+    let method = format!("{SERVICE}/Synchronize");
+    let call = Call {
+        system: "ttrpc",
+        method: &method,
+        message: None,
+        address: None,
+    };
+    let span = call.span(Side::Server);
+    telemetry::set(&span, "nri.sandboxes.count", count(sandboxes));
+    span
+}
+
+/// The span of work that nobody asked for now: it was due earlier.
+pub(super) fn reconcile_span(contexts: &[(LinkTo, Option<&str>)]) -> Span {
+    let span = tracing::info_span!(parent: None, "reconcile");
+    for (to, context) in contexts {
+        telemetry::link(&span, *to, *context);
+    }
+    span
+}
+
+/// The span of the decision whether a container may be created.
+pub(super) fn gate_span(claims: &[ClaimUid], missing: Option<&ClaimUid>) -> Span {
+    let span = tracing::info_span!("container.gate");
+    telemetry::set(&span, "allowed", missing.is_none());
+    telemetry::set(&span, "dra.claims.count", count(claims.len()));
+    if let Some(claim) = missing {
+        telemetry::set(&span, "dra.claim.uid", claim.to_string());
+        telemetry::fail(&span, "ClaimNotAttached");
+    }
+    span
+}
+
+/// Notes in the span how an event ended; `failure` is the reason of an error.
+pub(super) fn outcome(span: &Span, request: &Request, failure: Option<&'static str>) {
+    let late = std::time::Instant::now() > request.deadline.answer_at();
+    let code = match failure {
+        _ if late => Code::DeadlineExceeded,
+        Some(_) => Code::Unknown,
+        None => Code::Ok,
+    };
+    telemetry::answered(span, code);
+    // Says more than the code.
     if let Some(reason) = failure {
-        span.record("otel.status_code", "ERROR");
-        span.record("error.type", reason);
+        telemetry::fail(span, reason);
     }
 }
 
 /// Whether a sandbox that is made now is part of the start that the record was prepared for.
 fn belongs(record: &Record, now: SystemTime, boot_id: &str) -> bool {
     let age = now.duration_since(record.prepared).unwrap_or_default();
-    record.boot_id == boot_id && age <= SAME_START
+    record.boot_id == boot_id && age <= SAME_TRACE
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::record;
-
-    #[test]
-    fn a_sandbox_belongs_to_a_start_of_this_boot_within_five_minutes() {
-        let record = record("c", &["p"]);
-        let after = |seconds| record.prepared + Duration::from_secs(seconds);
-        assert!(belongs(&record, after(300), "boot"));
-        assert!(!belongs(&record, after(301), "boot"));
-        assert!(!belongs(&record, after(1), "other"));
-    }
-}
+mod tests;

@@ -13,14 +13,15 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use network_driver_common::model::{Attachment, ClaimUid, DriverName, IfName, Protected, Record};
+use network_driver_common::telemetry;
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::{Link, Netns, RequestError, Socket};
-use tracing::info_span;
+use tracing::{Span, info_span};
 
 pub(crate) use failure::{AttachError, AttachFailure};
 
 use super::check::{check_record, wanted_name};
-use super::configure::{Configurator, Interface, Seen};
+use super::configure::{Configurator, Interface, Seen, Stage};
 use super::home::Home;
 use super::plan::{self, Names};
 
@@ -136,13 +137,19 @@ impl<'a> Departure<'a> {
     fn depart(&mut self, trip: &Trip<'_>, pod: &Netns) -> Result<(), AttachFailure> {
         let (device, name) = (&trip.attachment.device.name, trip.name());
         self.in_time(|| format!("move device {device}"))?;
-        let _span = info_span!("interface.move", network.interface.name = %name).entered();
-        let moved = self.home_socket.move_link(trip.link.index, pod, name);
-        moved.map_err(|source| AttachFailure::Move {
-            device: device.clone(),
-            home_name: trip.link.name.clone(),
-            name: name.clone(),
-            source,
+        let span = info_span!("interface.move");
+        telemetry::set(&span, "dra.request.name", trip.attachment.request.clone());
+        telemetry::set(&span, "dra.pool.name", trip.attachment.pool.clone());
+        telemetry::set(&span, "dra.device.name", device.to_string());
+        super::describe(&span, &trip.link, name);
+        noted(&span, || {
+            let moved = self.home_socket.move_link(trip.link.index, pod, name);
+            moved.map_err(|source| AttachFailure::Move {
+                device: device.clone(),
+                home_name: trip.link.name.clone(),
+                name: name.clone(),
+                source,
+            })
         })
     }
 
@@ -151,19 +158,36 @@ impl<'a> Departure<'a> {
         interfaces: &[Interface<'_>],
         configurators: &[Box<dyn Configurator>],
     ) -> Result<(), AttachFailure> {
-        let _span = info_span!("interface.configure", count = interfaces.len()).entered();
-        for configurator in configurators {
-            for interface in interfaces {
-                self.in_time(|| format!("configure interface {}", interface.name))?;
-                let applied = configurator.apply(&mut self.pod_socket, interface);
-                applied.map_err(|source| AttachFailure::Configure {
-                    device: interface.attachment.device.name.clone(),
-                    name: interface.name.clone(),
-                    source,
-                })?;
+        // Neighbours of one stage share a span.
+        for configurators in configurators.chunk_by(|a, b| a.stage() == b.stage()) {
+            let Some(stage) = configurators.first().map(|first| first.stage()) else {
+                continue;
+            };
+            if stage == Stage::Routes && !interfaces.iter().any(Interface::has_routes) {
+                continue;
             }
+            noted(&stage_span(stage, interfaces), || {
+                let mut steps = configurators
+                    .iter()
+                    .flat_map(|configurator| interfaces.iter().map(move |i| (configurator, i)));
+                steps.try_for_each(|(configurator, i)| self.apply(&**configurator, i))
+            })?;
         }
         Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        configurator: &dyn Configurator,
+        interface: &Interface<'_>,
+    ) -> Result<(), AttachFailure> {
+        self.in_time(|| format!("configure interface {}", interface.name))?;
+        let applied = configurator.apply(&mut self.pod_socket, interface);
+        applied.map_err(|source| AttachFailure::Configure {
+            device: interface.attachment.device.name.clone(),
+            name: interface.name.clone(),
+            source,
+        })
     }
 
     fn in_time(&self, step: impl FnOnce() -> String) -> Result<(), AttachFailure> {
@@ -219,7 +243,16 @@ impl<'a> Departure<'a> {
         interfaces: &[Interface<'_>],
         configurators: &[Box<dyn Configurator>],
     ) -> Result<Vec<AttachedInterface>, AttachFailure> {
-        let _span = info_span!("interface.verify", count = interfaces.len()).entered();
+        let span = info_span!("interface.verify");
+        name_them(&span, interfaces);
+        noted(&span, || self.read_back(interfaces, configurators))
+    }
+
+    fn read_back(
+        &mut self,
+        interfaces: &[Interface<'_>],
+        configurators: &[Box<dyn Configurator>],
+    ) -> Result<Vec<AttachedInterface>, AttachFailure> {
         let links = self.pod_socket.links().map_err(read("pod"))?;
         let addresses = self.pod_socket.addresses(None).map_err(read("pod"))?;
         let routes = self.pod_socket.routes().map_err(read("pod"))?;
@@ -276,6 +309,33 @@ impl Trip<'_> {
         let device = self.attachment.device.name.clone();
         AttachFailure::Vanished { device }
     }
+}
+
+/// Does a step in its span, which shows whether it failed.
+fn noted<T>(
+    span: &Span,
+    step: impl FnOnce() -> Result<T, AttachFailure>,
+) -> Result<T, AttachFailure> {
+    let done = span.in_scope(step);
+    if let Err(failure) = &done {
+        telemetry::fail(span, failure.reason());
+    }
+    done
+}
+
+fn stage_span(stage: Stage, interfaces: &[Interface<'_>]) -> Span {
+    let span = match stage {
+        Stage::Interface => info_span!("interface.configure"),
+        Stage::Routes => info_span!("interface.routes"),
+    };
+    name_them(&span, interfaces);
+    span
+}
+
+/// Notes which interfaces a span is about; a pod has a few.
+fn name_them(span: &Span, interfaces: &[Interface<'_>]) {
+    let names: Vec<_> = interfaces.iter().map(|i| i.name.to_string()).collect();
+    telemetry::set(span, "network.interface.name", names.join(","));
 }
 
 fn read(place: &'static str) -> impl FnOnce(RequestError) -> AttachFailure {

@@ -31,6 +31,11 @@ use super::snapshot;
 /// # Example
 /// `configure/mtu.rs` is a whole one: a setting that travels with the link.
 pub(crate) trait Configurator: Send + Sync {
+    /// Which step of an attach it is a part of, as traces show it.
+    fn stage(&self) -> Stage {
+        Stage::Interface
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -39,6 +44,15 @@ pub(crate) trait Configurator: Send + Sync {
 
     /// What is not as it was wanted, as a phrase that follows the interface's name.
     fn verify(&self, interface: &Interface<'_>, seen: &Seen) -> Option<String>;
+}
+
+/// A step of an attach, as traces show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The interface itself and its addresses.
+    Interface,
+    /// Where it leads.
+    Routes,
 }
 
 /// All of them, in order. The mark comes first: from then on the link says itself whose it is. Up comes after the
@@ -68,6 +82,13 @@ pub(crate) struct Interface<'a> {
     pub(crate) name: &'a IfName,
     /// The link as it left home, but with its index in the pod. A move keeps MTU and hardware address.
     pub(crate) link: Link,
+}
+
+impl Interface<'_> {
+    /// Whether routes are wanted over it.
+    pub(crate) fn has_routes(&self) -> bool {
+        !self.attachment.config.routes.is_empty()
+    }
 }
 
 /// An interface as it was read back.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use network_driver_common::model::{
     ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Snapshot,
 };
+use network_driver_common::telemetry;
 use network_driver_netlink::{Link, Netns, OpenSocketError, RequestError, Socket};
-use tracing::info_span;
+use tracing::{Span, info_span};
 
 use super::identity;
 use super::mark::Mark;
@@ -54,6 +55,13 @@ impl Loan<'_> {
     fn home_name(&self) -> &IfName {
         let snapshot = self.snapshot.map(|snapshot| &snapshot.name);
         snapshot.unwrap_or(&self.device.interface)
+    }
+
+    /// The span of its way home, which other devices may share a while.
+    fn span(&self) -> Span {
+        let span = info_span!("interface.return");
+        telemetry::set(&span, "dra.device.name", self.device.name.to_string());
+        span
     }
 
     fn quarantined(&self, fault: &Fault) -> Quarantined {
@@ -148,16 +156,23 @@ pub(crate) fn bring_home(
     };
     let arrived: Vec<_> = loans
         .iter()
-        .map(|loan| (loan, journey.fetch(loan)))
+        .map(|loan| {
+            let span = loan.span();
+            let link = span.in_scope(|| journey.fetch(loan));
+            (loan, link, span)
+        })
         .collect();
     arrived
         .into_iter()
-        .filter_map(|(loan, link)| {
+        .filter_map(|(loan, link, span)| {
+            let _in_span = span.enter();
             let settled = link.and_then(|link| match link {
                 Some(link) => journey.settle(loan, &link),
                 None => Ok(()),
             });
-            settled.err().map(|fault| loan.quarantined(&fault))
+            let fault = settled.err()?;
+            telemetry::fail(&span, "DeviceQuarantined");
+            Some(loan.quarantined(&fault))
         })
         .collect()
 }
@@ -254,8 +269,12 @@ impl Journey<'_> {
                 deleted.map_err(|error| away(&error))?;
             }
         }
-        let span = info_span!("interface.move", network.interface.name = %name);
+        let span = info_span!("interface.move");
+        describe(&span, loan.device, link, &name);
         let moved = span.in_scope(|| pod.socket.move_link(link.index, self.home, &name));
+        if moved.is_err() {
+            telemetry::fail(&span, "KernelRequestFailed");
+        }
         let found = self.look_home(loan, &name, moved)?;
         self.view.links.push(found.clone());
         Ok(found)
@@ -299,7 +318,9 @@ impl Journey<'_> {
                         || other.altnames.iter().any(|n| n == snapshot.name.as_bytes()))
             });
         let name = if is_taken { &link.name } else { &snapshot.name };
-        let _span = info_span!("interface.restore", network.interface.name = %name).entered();
+        let span = info_span!("interface.restore");
+        describe(&span, loan.device, link, name);
+        let _in_span = span.enter();
         restore(&mut self.view.socket, link.index, name, snapshot).map_err(|differences| {
             let taken = if is_taken {
                 format!("{} is taken at home: ", snapshot.name)
@@ -311,6 +332,12 @@ impl Journey<'_> {
             ))
         })
     }
+}
+
+/// Notes which link a span is about, and the name it is to have.
+fn describe(span: &Span, device: &Device, link: &Link, name: &IfName) {
+    telemetry::set(span, "dra.device.name", device.name.to_string());
+    super::describe(span, link, name);
 }
 
 /// Hardware outlives the namespace it was in; a link of a kind is deleted with it.

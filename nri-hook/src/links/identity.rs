@@ -109,7 +109,7 @@ fn has_kind(link: &Link, kind: &str) -> bool {
 }
 
 /// Where the link's PCI function sits, in whatever namespace the link is.
-fn pci_address(link: &Link) -> Option<PciAddress> {
+pub(crate) fn pci_address(link: &Link) -> Option<PciAddress> {
     link.bus.as_ref()?;
     sysfs().pci_address(link)
 }

@@ -100,6 +100,18 @@ impl State {
             .map_err(|source| StateError::Invalid { path, source })
     }
 
+    /// The claims that have links away.
+    pub(crate) fn claims(&self) -> Result<Vec<ClaimUid>, StateError> {
+        let failed = |error| io_error("list", &self.dir)(error);
+        let mut claims = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let uid = name.to_str().and_then(|name| name.strip_suffix(".record"));
+            claims.extend(uid.and_then(|uid| uid.parse().ok()));
+        }
+        Ok(claims)
+    }
+
     /// Forgets a claim. One that is not there is forgotten.
     pub(crate) fn remove(&self, claim: &ClaimUid) -> Result<(), StateError> {
         let path = self.path(claim);

@@ -7,3 +7,4 @@ mod identity;
 mod node;
 mod snapshot;
 mod state;
+mod survey;

@@ -41,6 +41,19 @@ impl Event {
         Self::Other,
     ];
 
+    /// Name of its method, whichever call it came by.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::Configure => "Configure",
+            Self::Synchronize => "Synchronize",
+            Self::RunPodSandbox => "RunPodSandbox",
+            Self::StopPodSandbox => "StopPodSandbox",
+            Self::RemovePodSandbox => "RemovePodSandbox",
+            Self::CreateContainer => "CreateContainer",
+            Self::Other => "StateChange",
+        }
+    }
+
     /// The kind as a word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

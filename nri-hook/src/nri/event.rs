@@ -1,12 +1,13 @@
 //! What the runtime's events say, checked, and who acts on them.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use network_driver_common::model::{InvalidId, PodRef, SandboxId};
 use network_driver_proto::nri;
 
-use super::Deadline;
+use super::{Deadline, Event};
 
 /// A pod sandbox as an event or the synchronisation shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,12 @@ pub(crate) struct Pod {
 /// A container that is about to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Container {
+    /// The runtime's id of it.
+    pub(crate) id: String,
     /// Its sandbox; `None` when the id is none that we could have heard of.
     pub(crate) sandbox: Option<SandboxId>,
+    /// Its pod; `None` when the runtime does not say or its UID is none.
+    pub(crate) pod: Option<PodRef>,
     /// Its name; CRI-O leaves it empty.
     pub(crate) name: String,
     /// Its environment as `KEY=value`, what CDI adds included.
@@ -33,10 +38,16 @@ pub(crate) struct Container {
 /// What comes with an event.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    /// Which event it is.
+    pub(crate) event: Event,
     /// When it has to be answered.
     pub(crate) deadline: Deadline,
     /// W3C trace context of the runtime's call; `None` while its tracing is off.
     pub(crate) traceparent: Option<String>,
+    /// The runtime and its version; empty before it has said so.
+    pub(crate) runtime: Arc<str>,
+    /// The socket that the runtime serves, by which the event came.
+    pub(crate) socket: Arc<Path>,
 }
 
 /// Acts on the runtime's events. Events come one at a time as a rule, and concurrently when a runtime gave up on
@@ -92,10 +103,14 @@ impl TryFrom<nri::PodSandbox> for Pod {
 impl Container {
     /// The container of a message, in the pod of the same message.
     pub(crate) fn of(pod: Option<nri::PodSandbox>, container: nri::Container) -> Self {
-        let sandbox = pod.map(|pod| pod.id).filter(|id| !id.is_empty());
-        let sandbox = sandbox.unwrap_or(container.pod_sandbox_id);
+        let sandbox = pod.as_ref().map(|pod| &pod.id).filter(|id| !id.is_empty());
+        let sandbox = sandbox.unwrap_or(&container.pod_sandbox_id);
+        let sandbox = sandbox.parse().ok();
+        let pod = pod.and_then(|pod| Pod::try_from(pod).ok());
         Self {
-            sandbox: sandbox.parse().ok(),
+            id: container.id,
+            sandbox,
+            pod: pod.map(|pod| pod.owner),
             name: container.name,
             env: container.env,
         }

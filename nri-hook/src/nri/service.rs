@@ -1,6 +1,7 @@
 //! What one connection serves: takes a call, has it acted on, and answers in time. What an event means is left to
 //! [`PodEvents`].
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,7 @@ pub(crate) struct Service<E> {
     observer: Arc<dyn Observer>,
     phase: ConnectionPhase,
     work: TaskTracker,
+    socket: Arc<Path>,
     state: Mutex<State>,
     /// Set once the runtime's list is worked through. Events that come meanwhile wait: they build on it.
     listed: watch::Sender<bool>,
@@ -65,7 +67,7 @@ pub(crate) struct Service<E> {
 #[derive(Debug)]
 struct State {
     request_timeout: Duration,
-    runtime: String,
+    runtime: Arc<str>,
     /// Parts of a list of sandboxes that is still coming in.
     pods: Vec<Pod>,
 }
@@ -74,16 +76,17 @@ struct State {
 pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
 impl<E: PodEvents> Service<E> {
-    /// The service of a new connection. Work on events runs on the tracker and outlives the connection.
+    /// The service of a new connection to this socket. Work on events runs on the tracker and outlives the connection.
     pub(crate) fn new(
         events: Arc<E>,
         observer: Arc<dyn Observer>,
         phase: ConnectionPhase,
         work: TaskTracker,
+        socket: Arc<Path>,
     ) -> Self {
         let state = Mutex::new(State {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
-            runtime: String::new(),
+            runtime: "".into(),
             pods: Vec::new(),
         });
         Self {
@@ -91,6 +94,7 @@ impl<E: PodEvents> Service<E> {
             observer,
             phase,
             work,
+            socket,
             state,
             listed: watch::Sender::new(false),
         }
@@ -99,9 +103,9 @@ impl<E: PodEvents> Service<E> {
     /// Answers one call, within the time that the runtime waits.
     pub(crate) async fn answer(&self, request: wire::Request) -> Answer {
         let arrived = Instant::now();
-        let limits = self.limits(&request, arrived);
         let call = Call::parse(&request);
         let event = call.as_ref().map_or(Event::Other, Call::event);
+        let limits = self.limits(&request, event, arrived);
         let answer = match call {
             Ok(Call::Configure(request)) => Ok(self.configure(&request).encode_to_vec()),
             Ok(Call::Synchronize(part)) => self.synchronize(part).map(|r| r.encode_to_vec()),
@@ -118,8 +122,10 @@ impl<E: PodEvents> Service<E> {
     }
 
     /// Limits and trace context of a call: the nearer of the call's own time and the configured one.
-    fn limits(&self, call: &wire::Request, arrived: Instant) -> Request {
-        let configured = self.state().request_timeout;
+    fn limits(&self, call: &wire::Request, event: Event, arrived: Instant) -> Request {
+        let state = self.state();
+        let (configured, runtime) = (state.request_timeout, Arc::clone(&state.runtime));
+        drop(state);
         let own = u64::try_from(call.timeout_nano)
             .ok()
             .filter(|nanos| *nanos > 0);
@@ -128,8 +134,11 @@ impl<E: PodEvents> Service<E> {
         });
         let traceparent = call.metadata.iter().find(|pair| pair.key == "traceparent");
         Request {
+            event,
             deadline: Deadline::new(arrived, timeout),
             traceparent: traceparent.map(|pair| pair.value.clone()),
+            runtime,
+            socket: Arc::clone(&self.socket),
         }
     }
 
@@ -147,7 +156,7 @@ impl<E: PodEvents> Service<E> {
         );
         let mut state = self.state();
         state.request_timeout = timeout;
-        state.runtime = runtime;
+        state.runtime = runtime.into();
         drop(state);
         self.observer.request_timeout(timeout);
         nri::ConfigureResponse { events: EVENT_MASK }
@@ -171,7 +180,7 @@ impl<E: PodEvents> Service<E> {
                 .filter_map(|pod| Pod::try_from(pod).ok()),
         );
         if !part.more {
-            let (pods, runtime) = (std::mem::take(&mut state.pods), state.runtime.clone());
+            let (pods, runtime) = (std::mem::take(&mut state.pods), state.runtime.to_string());
             let (events, phase) = (Arc::clone(&self.events), self.phase.clone());
             let listed = self.listed.clone();
             self.work.spawn(async move {

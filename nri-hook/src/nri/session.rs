@@ -39,7 +39,7 @@ const QUEUE: usize = 128;
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
 /// Stream of the one call that we make: ttrpc clients count 1, 3, 5, …
-const REGISTER_STREAM: u32 = 1;
+pub(super) const REGISTER_STREAM: u32 = 1;
 
 /// After this long without an answer to the registration, and again, a line is logged.
 const REGISTER_PATIENCE: Duration = Duration::from_mins(1);
@@ -79,6 +79,30 @@ impl Identity {
             name: name.to_owned(),
             index: index.to_owned(),
         })
+    }
+
+    /// The same with a longer name, for a question beside the plugin itself.
+    pub(crate) fn with_suffix(&self, suffix: &str) -> Result<Self, InvalidIdentity> {
+        Self::new(&format!("{}-{suffix}", self.name), &self.index)
+    }
+
+    /// The frames of the call that registers a plugin of this name, the first on a connection.
+    pub(super) fn registration(&self) -> Bytes {
+        let registration = nri::RegisterPluginRequest {
+            plugin_name: self.name.clone(),
+            plugin_idx: self.index.clone(),
+            nri_version: String::new(),
+        };
+        let call = wire::Request {
+            service: "nri.pkg.api.v1alpha1.Runtime".to_owned(),
+            method: "RegisterPlugin".to_owned(),
+            payload: registration.encode_to_vec(),
+            ..wire::Request::default()
+        };
+        mux::frames(
+            Channel::Runtime,
+            &ttrpc::encode_request(REGISTER_STREAM, &call),
+        )
     }
 }
 
@@ -216,7 +240,8 @@ impl<E: PodEvents> Session<E> {
         let (registered, answer) = oneshot::channel();
         let events = Arc::clone(&self.events);
         let observer = Arc::clone(&self.observer);
-        let service = Service::new(events, observer, phase.clone(), self.work.clone());
+        let socket = self.socket.as_path().into();
+        let service = Service::new(events, observer, phase.clone(), self.work.clone(), socket);
         let incoming = Incoming {
             service: Arc::new(service),
             out: out.clone(),
@@ -243,20 +268,7 @@ impl<E: PodEvents> Session<E> {
         mut answer: oneshot::Receiver<wire::Response>,
         phase: &ConnectionPhase,
     ) -> Result<Infallible, SessionError> {
-        let registration = nri::RegisterPluginRequest {
-            plugin_name: self.identity.name.clone(),
-            plugin_idx: self.identity.index.clone(),
-            nri_version: String::new(),
-        };
-        let call = wire::Request {
-            service: "nri.pkg.api.v1alpha1.Runtime".to_owned(),
-            method: "RegisterPlugin".to_owned(),
-            payload: registration.encode_to_vec(),
-            ..wire::Request::default()
-        };
-        let message = ttrpc::encode_request(REGISTER_STREAM, &call);
-        let frames = mux::frames(Channel::Runtime, &message);
-        let sent = out.send((frames, None)).await;
+        let sent = out.send((self.identity.registration(), None)).await;
         sent.map_err(|_| SessionError::Closed)?;
         let response = loop {
             let answered = tokio::time::timeout(REGISTER_PATIENCE, &mut answer).await;

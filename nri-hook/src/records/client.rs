@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::Happened;
 use crate::chain;
+use crate::confirmation::Confirmation;
 use crate::devices::Devices;
 use crate::hook::Hook;
 use crate::nri::Phase;
@@ -103,6 +104,7 @@ impl<D: Devices> Client<D> {
             let mut session = Session::new(self);
             let ended = session.run().await;
             self.hook.metrics.bus_connected(false);
+            self.hook.reports.lost();
             if session.synced {
                 backoff.reset();
                 logged.clear();
@@ -129,6 +131,7 @@ impl<D: Devices> Client<D> {
 struct Session<'a, D> {
     client: &'a Client<D>,
     phase: watch::Receiver<Phase>,
+    confirmed: watch::Receiver<bool>,
     /// Pages of a list that is still coming in.
     pages: Vec<Record>,
     /// Whether a whole list has come.
@@ -137,6 +140,8 @@ struct Session<'a, D> {
     orders: JoinSet<wire::OrderResult>,
     /// Id of the newest report sent.
     reported: u64,
+    /// Number of the newest change of a device's health sent.
+    health: u64,
 }
 
 impl<'a, D: Devices> Session<'a, D> {
@@ -144,10 +149,12 @@ impl<'a, D: Devices> Session<'a, D> {
         Self {
             client,
             phase: client.phase.clone(),
+            confirmed: client.hook.confirmation.subscribe(),
             pages: Vec::new(),
             synced: false,
             orders: JoinSet::new(),
             reported: 0,
+            health: 0,
         }
     }
 
@@ -167,7 +174,11 @@ impl<'a, D: Devices> Session<'a, D> {
                     self.take(message?)?;
                 }
                 Ok(()) = self.phase.changed() => {
-                    let readiness = readiness(&self.phase.borrow_and_update());
+                    let readiness = self.readiness();
+                    send(&out, Out::Readiness(readiness)).await?;
+                }
+                Ok(()) = self.confirmed.changed() => {
+                    let readiness = self.readiness();
                     send(&out, Out::Readiness(readiness)).await?;
                 }
                 Some(done) = self.orders.join_next() => {
@@ -178,9 +189,18 @@ impl<'a, D: Devices> Session<'a, D> {
                 }
                 () = self.client.hook.reports.added(), if self.synced => {
                     self.report(&out).await?;
+                    self.tell_health(&out).await?;
+                }
+                () = self.client.hook.health.changed(), if self.synced => {
+                    self.tell_health(&out).await?;
                 }
             }
         }
+    }
+
+    fn readiness(&mut self) -> wire::Readiness {
+        let confirmation = &self.client.hook.confirmation;
+        readiness(&self.phase.borrow_and_update(), confirmation)
     }
 
     fn take(&mut self, message: wire::ClaimsSessionResponse) -> Result<(), SessionError> {
@@ -243,6 +263,7 @@ impl<'a, D: Devices> Session<'a, D> {
             self.client.received.send_replace(true);
             // What was not acknowledged in the last session is sent again.
             self.client.hook.reports.send_again();
+            self.client.hook.health.send_again();
         }
         Ok(())
     }
@@ -251,6 +272,16 @@ impl<'a, D: Devices> Session<'a, D> {
         for report in self.client.hook.reports.after(self.reported) {
             self.reported = report.id;
             send(out, Out::Report(report)).await?;
+        }
+        Ok(())
+    }
+
+    /// Behind the reports: health is told of devices that are known to be in a pod.
+    async fn tell_health(&mut self, out: &mpsc::Sender<Sent>) -> Result<(), SessionError> {
+        let (newest, news) = self.client.hook.health.after(self.health);
+        self.health = newest;
+        for health in news {
+            send(out, Out::Health(health)).await?;
         }
         Ok(())
     }
@@ -271,17 +302,20 @@ async fn next(
     incoming.message().await?.ok_or(SessionError::Ended)
 }
 
-fn readiness(phase: &Phase) -> wire::Readiness {
+fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
     let not_ready = |reason: &str| wire::Readiness {
         ready: false,
         reason: reason.to_owned(),
         runtime: String::new(),
     };
     match phase {
-        Phase::Synchronised { runtime } => wire::Readiness {
-            ready: true,
-            reason: String::new(),
-            runtime: runtime.clone(),
+        Phase::Synchronised { runtime } => match confirmation.missing(runtime) {
+            Some(missing) => not_ready(&missing),
+            None => wire::Readiness {
+                ready: true,
+                reason: String::new(),
+                runtime: runtime.clone(),
+            },
         },
         Phase::Joining => not_ready("the hook is not yet synchronised with the container runtime"),
         Phase::Away { reason } => not_ready(reason),
@@ -293,17 +327,21 @@ impl<D: Devices> Hook<D> {
     /// report: what is attached stays.
     pub(crate) fn take_records(&self, records: Vec<Record>) {
         let held: HashSet<_> = self.sandboxes.held();
+        let told = records.iter().map(|record| &record.claim.uid);
+        let told: HashSet<_> = told.cloned().collect();
         self.records.replace(records, &held);
         for (claim, holding) in self.sandboxes.holdings() {
             let record = self.records.committed(&claim);
-            let told = record.and_then(|record| record.sandbox.clone());
+            let known = record.and_then(|record| record.sandbox.clone());
+            let lost = holding.record.clone().filter(|_| !told.contains(&claim));
             if self.sandboxes.is_attached(&claim, &holding.sandbox)
-                && told.as_ref() != Some(&holding.sandbox)
-                && !self.reports.is_waiting(&claim)
+                && (lost.is_some() || known.as_ref() != Some(&holding.sandbox))
+                && (lost.is_some() || !self.reports.is_waiting(&claim))
             {
                 let what = Happened::Attached {
                     interfaces: holding.interfaces.clone(),
                     took: Duration::ZERO,
+                    lost,
                 };
                 self.reports
                     .add(&claim, holding.pod.as_ref(), &holding.sandbox, what);

@@ -1,16 +1,17 @@
 //! What dra-plugin has yet to learn: the newest report of each claim, kept until it is acknowledged.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use network_driver_common::model::{ClaimUid, PodRef, SandboxId};
-use network_driver_common::telemetry;
+use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
+use network_driver_common::telemetry::{self, Call, Side};
 use network_driver_common::wire::AttachedInterface;
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event;
 use tokio::sync::Notify;
-use tracing::warn;
+use tonic::Code;
+use tracing::{Span, warn};
 
 use crate::links::Quarantined;
 
@@ -26,6 +27,8 @@ pub(crate) enum Happened {
         interfaces: Vec<AttachedInterface>,
         /// How long that took.
         took: Duration,
+        /// What it was attached from, where dra-plugin has no record of it.
+        lost: Option<Arc<Record>>,
     },
     /// It was detached.
     Detached {
@@ -38,6 +41,8 @@ pub(crate) enum Happened {
         reason: &'static str,
         /// A sentence.
         message: String,
+        /// Devices that the undo could not bring home as they were.
+        quarantined: Vec<Quarantined>,
     },
 }
 
@@ -52,8 +57,32 @@ pub(crate) struct Reports {
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
-    waiting: BTreeMap<u64, bus::Report>,
+    waiting: BTreeMap<u64, Waiting>,
     by_claim: HashMap<ClaimUid, u64>,
+}
+
+/// A report that is not acknowledged.
+#[derive(Debug)]
+struct Waiting {
+    report: bus::Report,
+    /// The call that it is, until it is answered or cannot be.
+    span: Span,
+}
+
+/// The span of a report that is part of a trace, such as that of a pod's start.
+fn span(claim: &ClaimUid) -> Span {
+    if telemetry::traceparent().is_none() {
+        return Span::none();
+    }
+    let call = Call {
+        system: "grpc",
+        method: "network_driver.bus.v1.Claims/Session",
+        message: Some("report"),
+        address: None,
+    };
+    let span = call.span(Side::Client);
+    telemetry::set(&span, "dra.claim.uid", claim.to_string());
+    span
 }
 
 impl Reports {
@@ -68,12 +97,13 @@ impl Reports {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let span = span(claim);
         let mut state = self.state();
         state.last_id = state.last_id.saturating_add(1);
         let id = state.last_id;
         let report = bus::Report {
             id,
-            traceparent: telemetry::traceparent().unwrap_or_default(),
+            traceparent: telemetry::traceparent_of(&span).unwrap_or_default(),
             claim_uid: claim.to_string(),
             pod: pod.map(Into::into),
             sandbox_id: sandbox.to_string(),
@@ -83,7 +113,7 @@ impl Reports {
         if let Some(older) = state.by_claim.insert(claim.clone(), id) {
             state.waiting.remove(&older);
         }
-        state.waiting.insert(id, report);
+        state.waiting.insert(id, Waiting { report, span });
         if state.waiting.len() > MAX_WAITING {
             warn!("report dropped: too many are not acknowledged");
             if let Some((oldest, _)) = state.waiting.pop_first() {
@@ -97,7 +127,8 @@ impl Reports {
     /// Forgets a report that dra-plugin has taken.
     pub(crate) fn acknowledge(&self, id: u64) {
         let mut state = self.state();
-        if state.waiting.remove(&id).is_some() {
+        if let Some(Waiting { span, .. }) = state.waiting.remove(&id) {
+            telemetry::answered(&span, Code::Ok);
             state.by_claim.retain(|_, newest| *newest != id);
         }
     }
@@ -106,7 +137,15 @@ impl Reports {
     pub(crate) fn after(&self, id: u64) -> Vec<bus::Report> {
         let state = self.state();
         let newer = state.waiting.range(id.saturating_add(1)..);
-        newer.map(|(_, report)| report.clone()).collect()
+        newer.map(|(_, waiting)| waiting.report.clone()).collect()
+    }
+
+    /// Nobody hears the reports for now: the spans of those that wait end. They are sent again all the same.
+    pub(crate) fn lost(&self) {
+        for waiting in self.state().waiting.values_mut() {
+            telemetry::answered(&waiting.span, Code::Unavailable);
+            waiting.span = Span::none();
+        }
     }
 
     /// Whether something about the claim has yet to be acknowledged.
@@ -132,7 +171,12 @@ impl Reports {
 impl From<Happened> for Event {
     fn from(what: Happened) -> Self {
         match what {
-            Happened::Attached { interfaces, took } => Self::Attached(bus::Attached {
+            Happened::Attached {
+                interfaces,
+                took,
+                lost,
+            } => Self::Attached(bus::Attached {
+                record: lost.as_deref().map(Into::into),
                 interfaces: interfaces.iter().map(Into::into).collect(),
                 duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             }),
@@ -140,9 +184,14 @@ impl From<Happened> for Event {
                 let quarantined = quarantined.iter().map(Into::into).collect();
                 Self::Detached(bus::Detached { quarantined })
             }
-            Happened::Failed { reason, message } => Self::Failed(bus::AttachFailed {
+            Happened::Failed {
+                reason,
+                message,
+                quarantined,
+            } => Self::Failed(bus::AttachFailed {
                 reason: reason.to_owned(),
                 message,
+                quarantined: quarantined.iter().map(Into::into).collect(),
             }),
         }
     }
@@ -166,6 +215,7 @@ mod tests {
         let what = Happened::Failed {
             reason: "InterfaceAttachFailed",
             message: message.into(),
+            quarantined: Vec::new(),
         };
         reports.add(&claim(uid), None, &"s".parse().unwrap(), what);
     }

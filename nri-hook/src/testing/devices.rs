@@ -13,7 +13,7 @@ use network_driver_netlink::{Netns, NetnsId, RequestError};
 use super::interface;
 use crate::devices::Devices;
 use crate::links::{
-    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink,
+    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Presence,
     Quarantined, Refusal,
 };
 
@@ -43,6 +43,10 @@ pub(crate) struct FakeState {
     pub(crate) closed: bool,
     pub(crate) away: BTreeSet<ClaimUid>,
     pub(crate) marked: Vec<MarkedLink>,
+    /// Records of claims that are away.
+    pub(crate) kept: Vec<Record>,
+    /// How the devices are in their pods; there, when unset.
+    pub(crate) presence: Option<Presence>,
     /// Links in pods cannot be read.
     pub(crate) unreadable: bool,
 }
@@ -154,5 +158,15 @@ impl Devices for FakeDevices {
             return Err(FindAttachedError::Read(source));
         }
         Ok(state.marked.clone())
+    }
+
+    fn kept(&self) -> Vec<Record> {
+        self.state.lock().unwrap().kept.clone()
+    }
+
+    fn presence(&self, record: &Record, _: &Netns) -> Result<Vec<Presence>, FindAttachedError> {
+        let state = self.state.lock().unwrap();
+        let presence = state.presence.unwrap_or(Presence::Here { carrier: true });
+        Ok(vec![presence; record.attachments.len()])
     }
 }

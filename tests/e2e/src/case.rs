@@ -17,6 +17,7 @@ use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::nic::{Home, Nic, links};
 use crate::node::ip;
+use crate::resource::Resources;
 use crate::wait::{Seen, until};
 
 pub(crate) use pods::{name, restarts, state, uid};
@@ -62,7 +63,9 @@ impl Case {
             "metadata": {"name": case.class()},
             "spec": {"selectors": [{"cel": {"expression": expression}}]},
         });
-        create(&case.classes(), class).await?;
+        case.classes()
+            .create(&serde_json::from_value(class)?)
+            .await?;
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = case.api();
         until("the namespace's service account", SOON, async || {
             let account = accounts.get_opt("default").await?;
@@ -80,16 +83,12 @@ impl Case {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         let now = DeleteParams::default();
         namespaces.delete(&self.namespace, &now).await?;
-        self.classes().delete(&self.class(), &now).await?;
+        self.classes().delete(&self.class()).await?;
         // The namespace itself takes five seconds more, for which nobody has to wait.
         let gone = until("the story's pods and claims gone", SOON * 2, async || {
             let pods: Vec<_> = self.api::<Pod>().list(&ListParams::default()).await?.items;
             let pods: Vec<_> = pods.iter().map(|pod| (name(pod), state(pod))).collect();
-            let claims = self
-                .api::<ResourceClaim>()
-                .list(&ListParams::default())
-                .await?
-                .items;
+            let claims = self.claims().list(&ListParams::default()).await?;
             let names: Vec<_> = claims.iter().map(|claim| &claim.metadata.name).collect();
             Ok(Seen::when(
                 pods.is_empty() && names.is_empty(),
@@ -105,6 +104,11 @@ impl Case {
         gone
     }
 
+    /// What tells the story from others.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
     fn prefix(&self) -> String {
         format!("n{:02}-", self.number)
     }
@@ -114,8 +118,18 @@ impl Case {
         format!("e2e-{}", self.namespace)
     }
 
-    fn classes(&self) -> Api<DeviceClass> {
-        Api::all(self.cluster.client.clone())
+    fn classes(&self) -> Resources<DeviceClass> {
+        Resources::new(self.cluster.client.clone(), &self.cluster.version, None)
+    }
+
+    fn claims(&self) -> Resources<ResourceClaim> {
+        let (client, version) = (self.cluster.client.clone(), &self.cluster.version);
+        Resources::new(client, version, Some(&self.namespace))
+    }
+
+    fn templates(&self) -> Resources<ResourceClaimTemplate> {
+        let (client, version) = (self.cluster.client.clone(), &self.cluster.version);
+        Resources::new(client, version, Some(&self.namespace))
     }
 
     /// Objects of the story's namespace.
@@ -189,10 +203,16 @@ impl Case {
     /// # Errors
     /// The API server refused.
     pub(crate) async fn template(&self, name: &str, wants: &Wants) -> Result<()> {
-        let templates: Api<ResourceClaimTemplate> = self.api();
-        let template = wants.template(name)?;
-        templates.create(&PostParams::default(), &template).await?;
+        self.templates().create(&wants.template(name)?).await?;
         Ok(())
+    }
+
+    /// Deletes a claim template.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn delete_template(&self, name: &str) -> Result<()> {
+        Ok(self.templates().delete(name).await?)
     }
 
     /// Makes a claim.
@@ -200,9 +220,7 @@ impl Case {
     /// # Errors
     /// The API server refused.
     pub(crate) async fn claim(&self, name: &str, wants: &Wants) -> Result<ResourceClaim> {
-        let claims: Api<ResourceClaim> = self.api();
-        let claim = wants.claim(name)?;
-        Ok(claims.create(&PostParams::default(), &claim).await?)
+        Ok(self.claims().create(&wants.claim(name)?).await?)
     }
 
     /// Deletes a claim and waits until it is gone.
@@ -210,8 +228,8 @@ impl Case {
     /// # Errors
     /// It stays.
     pub(crate) async fn delete_claim(&self, name: &str) -> Result<()> {
-        let claims: Api<ResourceClaim> = self.api();
-        claims.delete(name, &DeleteParams::default()).await?;
+        let claims = self.claims();
+        claims.delete(name).await?;
         until(&format!("claim {name} gone"), SOON, async || {
             let claim = claims.get_opt(name).await?;
             Ok(Seen::when(claim.is_none(), "it is there"))
@@ -257,7 +275,7 @@ impl Case {
     /// # Errors
     /// It does not: the status.
     pub(crate) async fn status_shows(&self, claim: &str, interface: &str) -> Result<Value> {
-        let claims: Api<ResourceClaim> = self.api();
+        let claims = self.claims();
         until(
             &format!("{claim}: status of {interface}"),
             SOON,

@@ -1,13 +1,14 @@
 //! The cluster, by its API server.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::resource::v1::{Device, ResourceSlice};
 use kube::api::{AttachParams, ListParams};
 use kube::{Api, Client};
 use tokio::io::AsyncReadExt as _;
 
 use crate::claim::DRIVER;
+use crate::resource::{Resources, Version};
 
 /// Name of the cluster's only node.
 pub(crate) const NODE: &str = "node-1";
@@ -16,18 +17,21 @@ pub(crate) const NODE: &str = "node-1";
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) client: Client,
+    /// Of `resource.k8s.io`.
+    pub(crate) version: Version,
 }
 
 impl Cluster {
     /// Reads the kubeconfig that `node/enter` names.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or the API server does not answer.
     pub(crate) async fn connect() -> Result<Self> {
         let client = Client::try_default().await;
-        client
-            .map(|client| Self { client })
-            .context("no kubeconfig: run this inside the node, by `make e2e` or node/enter")
+        let client = client
+            .context("no kubeconfig: run this inside the node, by `make e2e` or node/enter")?;
+        let version = Version::served(&client).await?;
+        Ok(Self { client, version })
     }
 
     /// Runs a command in a container of a pod and returns what it printed.
@@ -61,14 +65,23 @@ impl Cluster {
         Ok(output)
     }
 
+    /// The node.
+    ///
+    /// # Errors
+    /// The API server is away.
+    pub(crate) async fn node(&self) -> Result<Node> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        Ok(nodes.get(NODE).await?)
+    }
+
     /// The ResourceSlices of the driver.
     ///
     /// # Errors
     /// The API server is away.
     pub(crate) async fn slices(&self) -> Result<Vec<ResourceSlice>> {
-        let slices: Api<ResourceSlice> = Api::all(self.client.clone());
+        let slices = Resources::new(self.client.clone(), &self.version, None);
         let fields = ListParams::default().fields(&format!("spec.driver={DRIVER}"));
-        Ok(slices.list(&fields).await?.items)
+        Ok(slices.list(&fields).await?)
     }
 
     /// The devices that the driver offers, of all its slices.

@@ -17,7 +17,10 @@ mod v1 {
 }
 
 use v1::runtime_service_client::RuntimeServiceClient;
-use v1::{ListPodSandboxRequest, PodSandboxState, StopPodSandboxRequest};
+use v1::{
+    ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
+    StopPodSandboxRequest,
+};
 
 async fn connect() -> Result<RuntimeServiceClient<Channel>> {
     let socket = match runtime() {
@@ -51,6 +54,26 @@ pub(crate) async fn end_sandbox(pod_uid: &str) -> Result<()> {
         .stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id })
         .await?;
     Ok(())
+}
+
+/// Number of a pod's containers that run.
+///
+/// # Errors
+/// The runtime does not answer.
+pub(crate) async fn running_containers(pod_uid: &str) -> Result<usize> {
+    let mut runtime = connect().await?;
+    let sandboxes = runtime.list_pod_sandbox(ListPodSandboxRequest {}).await?;
+    let of_pod = |sandbox: &&v1::PodSandbox| {
+        let uid = sandbox.metadata.as_ref().map(|metadata| &*metadata.uid);
+        uid == Some(pod_uid)
+    };
+    let sandboxes = sandboxes.into_inner().items;
+    let ids: Vec<_> = sandboxes.iter().filter(of_pod).map(|s| &s.id).collect();
+    let containers = runtime.list_containers(ListContainersRequest {}).await?;
+    let running = containers.into_inner().containers.into_iter().filter(|it| {
+        ids.contains(&&it.pod_sandbox_id) && it.state() == ContainerState::ContainerRunning
+    });
+    Ok(running.count())
 }
 
 fn pause_process(pod_uid: &str) -> Result<Option<String>> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
 use kube::discovery::{ApiGroup, Discovery, verbs};
 use serde_json::{Value, json};
 
@@ -52,6 +52,20 @@ impl Driver {
     /// # Errors
     /// Helm failed: with what it said.
     pub(crate) async fn install(&self, values: &[&str]) -> Result<String> {
+        let said = self.helm_upgrade(&["--wait", "--timeout", "2m"], values)?;
+        self.ready().await?;
+        Ok(said)
+    }
+
+    /// The same for values that no driver becomes ready with: does not wait.
+    ///
+    /// # Errors
+    /// Helm failed: with what it said.
+    pub(crate) fn upgrade(&self, values: &[&str]) -> Result<String> {
+        self.helm_upgrade(&[], values)
+    }
+
+    fn helm_upgrade(&self, options: &[&str], values: &[&str]) -> Result<String> {
         let chart = self.chart.to_string_lossy();
         let mut args = vec![
             "upgrade",
@@ -61,16 +75,20 @@ impl Driver {
             "--namespace",
             RELEASE,
         ];
-        args.extend(["--create-namespace", "--wait", "--timeout", "2m"]);
+        args.push("--create-namespace");
+        args.extend(options);
         // CRI-O hands a node-critical pod's negative oom_score_adj to the kernel, which forbids it in many containers and
         // virtual machines; containerd is told to leave it (`restrict_oom_score_adj`).
         let ordinary = (runtime() == "crio").then_some("priorityClassName=");
         for value in VALUES.iter().chain(&ordinary).chain(values) {
             args.extend(["--set", value]);
         }
-        let said = run("helm", &args)?;
-        self.ready().await?;
-        Ok(said)
+        run("helm", &args)
+    }
+
+    /// The examples that are shipped with the chart.
+    pub(crate) fn examples(&self) -> PathBuf {
+        self.chart.join("../../deploy/examples")
     }
 
     /// Takes the release away and waits until its pods are gone.
@@ -209,6 +227,18 @@ impl Driver {
             .await
     }
 
+    /// What a container of the driver has logged.
+    ///
+    /// # Errors
+    /// The API server or the kubelet does not show it.
+    pub(crate) async fn log(&self, container: &str) -> Result<String> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            ..LogParams::default()
+        };
+        Ok(self.pod_api().logs(&self.pod().await?, &params).await?)
+    }
+
     async fn patch(&self, patch: Value) -> Result<()> {
         let patch = Patch::Strategic(patch);
         self.daemon_sets()
@@ -256,6 +286,25 @@ impl Driver {
         staying
             .map(|pod| name(pod).to_owned())
             .context("the driver has no pod")
+    }
+
+    /// How an init container of the driver's pod ended, now or the last time: its code and what it left to be read.
+    ///
+    /// # Errors
+    /// It has not ended.
+    pub(crate) async fn ended(&self, container: &str) -> Result<(i32, String)> {
+        let pod = self.pod_api().get(&self.pod().await?).await?;
+        let containers = pod.status.and_then(|status| status.init_container_statuses);
+        let mut containers = containers.into_iter().flatten();
+        let found = containers.find(|it| it.name == container);
+        let states = found.map(|it| [it.state, it.last_state]);
+        let ended = states
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find_map(|state| state.terminated);
+        let ended = ended.with_context(|| format!("{container} has not ended"))?;
+        Ok((ended.exit_code, ended.message.unwrap_or_default()))
     }
 
     /// Objects of any kind that carry the release's label.

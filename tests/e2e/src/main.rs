@@ -18,9 +18,12 @@ mod jaeger;
 mod nic;
 mod node;
 mod numbers;
+mod picture;
 mod pod;
+mod resource;
 mod stories;
 mod suite;
+mod table;
 mod wait;
 
 use std::path::PathBuf;
@@ -28,11 +31,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Run the stories whose names contain one of the given words; without words, all.
+/// Run the stories whose names contain one of the given words, or that have one of the given tags; without words, all.
 #[derive(Debug, Parser)]
 #[command(name = "e2e")]
 struct Args {
-    /// Parts of the names of stories
+    /// Parts of the names of stories, or tags: @core
     words: Vec<String>,
     /// Print the names of the stories and end
     #[arg(long)]
@@ -43,6 +46,12 @@ struct Args {
     /// Where the logs of a failed story are kept, a folder each
     #[arg(long, value_name = "DIR", default_value = "target/e2e/failed")]
     keep: PathBuf,
+    /// After the stories, draw the newest start of a pod that Jaeger has into this file (SVG)
+    #[arg(long, value_name = "FILE")]
+    trace_picture: Option<PathBuf>,
+    /// Add a row to this table of results (Markdown)
+    #[arg(long, value_name = "FILE")]
+    row: Option<PathBuf>,
 }
 
 #[tokio::main]

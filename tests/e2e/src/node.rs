@@ -138,9 +138,10 @@ impl Daemon {
     }
 }
 
-/// The container runtime of this node: `containerd` or `crio`.
+/// The container runtime of this node: `containerd` or `crio`, as the kubelet is told; its socket comes and goes.
 pub(crate) fn runtime() -> &'static str {
-    if Path::new("/run/crio/crio.sock").exists() {
+    let told = fs::read_to_string(format!("{DIR}/kubelet.conf.d/runtime.conf"));
+    if told.is_ok_and(|told| told.contains("crio.sock")) {
         "crio"
     } else {
         "containerd"
@@ -169,6 +170,16 @@ pub(crate) fn pids(such: impl Fn(&[u8]) -> bool) -> Result<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+/// What the container runtime has logged.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn log_of_runtime() -> Result<String> {
+    let path = format!("{DIR}/log/{}.log", runtime());
+    let log = fs::read(&path).with_context(|| path)?;
+    Ok(String::from_utf8_lossy(&log).into_owned())
 }
 
 /// Copies the logs of the node's daemons and of all containers.

@@ -55,6 +55,15 @@ impl NewPod {
         self
     }
 
+    /// Its container ends at once with an error if it starts without this interface, and is never started twice: it
+    /// runs only if it never ran without.
+    pub(crate) fn runs_only_with(self, interface: &str) -> Self {
+        let command = format!("test -e /sys/class/net/{interface} || exit 1; {SLEEP}");
+        let mut pod = self.restart_never();
+        pod.spec["containers"][0]["command"] = json!(["sh", "-c", command]);
+        pod
+    }
+
     /// It uses the node's network.
     pub(crate) fn host_network(mut self) -> Self {
         self.spec["hostNetwork"] = true.into();

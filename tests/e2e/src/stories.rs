@@ -7,6 +7,10 @@ use crate::case::Case;
 
 mod basic;
 mod driver;
+mod examples;
+mod gate;
+mod health;
+mod install;
 mod inventory;
 mod refusals;
 mod rights;
@@ -17,25 +21,31 @@ mod trouble;
 /// One story.
 pub(crate) struct Story {
     pub(crate) name: &'static str,
+    /// `@core`: told on every version of Kubernetes and containerd.
+    pub(crate) tags: &'static [&'static str],
     pub(crate) tell: fn(&Case) -> LocalBoxFuture<'_, Result<()>>,
 }
 
 macro_rules! stories {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        &[$(Story { name: stringify!($name), tell: |case| Box::pin($module::$name(case)) }),*]
+    ($($(@$tag:ident)* $module:ident::$name:ident),* $(,)?) => {
+        &[$(Story {
+            name: stringify!($name),
+            tags: &[$(concat!("@", stringify!($tag))),*],
+            tell: |case| Box::pin($module::$name(case)),
+        }),*]
     };
 }
 
 /// All stories.
 pub(crate) const STORIES: &[Story] = stories![
-    driver::the_chart_installs_a_working_driver,
-    basic::a_pod_gets_a_nic_and_gives_it_back,
+    @core driver::the_chart_installs_a_working_driver,
+    @core basic::a_pod_gets_a_nic_and_gives_it_back,
     basic::a_nic_is_configured_as_the_claim_says,
     basic::a_pod_gets_several_nics,
     basic::a_claim_serves_pods_one_after_another,
     basic::a_second_pod_of_a_claim_waits_for_the_first,
     basic::a_deployment_over_all_nics_is_rolled,
-    refusals::a_host_network_pod_is_refused,
+    @core refusals::a_host_network_pod_is_refused,
     refusals::wrong_parameters_are_named_and_can_be_corrected,
     refusals::a_pod_too_many_waits_for_a_free_nic,
     refusals::two_nics_of_one_name_are_refused,
@@ -45,21 +55,30 @@ pub(crate) const STORIES: &[Story] = stories![
     inventory::a_hundred_and_fifty_links_are_all_offered,
     trouble::a_restarted_container_keeps_its_nic,
     trouble::a_new_sandbox_has_the_nic_again,
-    trouble::a_force_deleted_pod_gives_its_nic_back,
+    @core trouble::a_force_deleted_pod_gives_its_nic_back,
     trouble::a_kubelet_restart_disturbs_nobody,
     trouble::a_runtime_restart_disturbs_nobody,
     trouble::a_pod_deleted_while_the_runtime_is_away_gives_its_nic_back,
     trouble::the_claims_status_arrives_after_the_api_server_was_away,
     traces::a_pods_start_is_one_trace,
+    traces::a_new_sandbox_is_a_linked_trace,
+    traces::a_published_change_is_one_trace,
     traces::a_failed_start_is_a_failed_trace,
+    examples::every_example_keeps_its_promise,
+    install::wrong_parameters_are_refused_where_they_are_written,
     times::times_are_measured,
+    health::a_nic_in_quarantine_is_offered_to_nobody_until_it_is_released,
+    install::preflight_says_what_the_node_lacks,
     driver::a_replaced_driver_takes_over,
     driver::a_pod_deleted_while_the_driver_is_away_is_cleaned_up,
     driver::without_the_hook_no_claimed_container_starts,
     driver::without_the_driver_no_claimed_container_starts,
-    driver::an_upgrade_disturbs_nobody,
+    @core driver::an_upgrade_disturbs_nobody,
+    gate::a_driver_killed_before_the_sandbox_leaves_nothing_bare,
+    gate::a_sandbox_made_again_without_the_driver_starts_nothing,
     rights::a_driver_may_write_only_its_own_nodes_slices,
     rights::a_driver_may_not_read_what_it_does_not_need,
-    driver::an_uninstall_is_refused_while_a_pod_has_a_nic,
-    driver::an_uninstall_leaves_nothing,
+    rights::a_driver_may_tell_of_its_own_devices_only,
+    @core driver::an_uninstall_is_refused_while_a_pod_has_a_nic,
+    @core driver::an_uninstall_leaves_nothing,
 ];

@@ -12,7 +12,7 @@ use crate::case::Case;
 use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::stories::{STORIES, Story};
-use crate::{node, numbers};
+use crate::{node, numbers, picture, table};
 
 /// No story takes longer; one that does is stuck.
 const LIMIT: Duration = Duration::from_mins(4);
@@ -22,12 +22,11 @@ const LIMIT: Duration = Duration::from_mins(4);
 /// # Errors
 /// The node is not there.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let wanted = |story: &&Story| {
-        args.words.is_empty() || args.words.iter().any(|word| story.name.contains(word))
-    };
     let stories: Vec<_> = (1..)
         .zip(STORIES.iter())
-        .filter(|(_, story)| wanted(story))
+        .filter(|(_, story)| {
+            args.words.is_empty() || args.words.iter().any(|word| names(word, story))
+        })
         .collect();
     if args.list {
         for (_, story) in &stories {
@@ -64,17 +63,29 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     numbers::print();
     let seconds = started.elapsed().as_secs_f64();
-    let passed = stories.len().saturating_sub(failed.len());
+    let told = stories.len();
+    let passed = told.saturating_sub(failed.len());
     say(&format!(
-        "{passed} of {} stories passed on {} in {seconds:.0} s",
-        stories.len(),
+        "{passed} of {told} stories passed on {} in {seconds:.0} s",
         node::runtime()
     ));
+    if let Some(file) = &args.trace_picture {
+        let picture = picture::of_newest_start()?;
+        std::fs::write(file, picture).with_context(|| format!("write {}", file.display()))?;
+    }
+    if let Some(file) = &args.row {
+        table::add_row(file, &cluster, &format!("{passed} of {told}")).await?;
+    }
     Ok(if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether a word of the command line means a story.
+fn names(word: &str, story: &Story) -> bool {
+    story.name.contains(word) || story.tags.contains(&word)
 }
 
 async fn tell(cluster: &Cluster, driver: &Driver, number: u8, story: &Story) -> Result<()> {

@@ -261,10 +261,15 @@ pub(super) fn event(event: &Value) -> Checked {
     ensure(!text(event, "/eventTime").is_empty(), || {
         "eventTime: Required value".into()
     })?;
-    ensure(
-        text(event, "/regarding/namespace") == text(event, "/metadata/namespace"),
-        || "involvedObject.namespace: does not match event.namespace".into(),
-    )
+    let (regarding, own) = (
+        text(event, "/regarding/namespace"),
+        text(event, "/metadata/namespace"),
+    );
+    // What is about a cluster-wide object has to be in one of these two.
+    let of_cluster = regarding.is_empty() && matches!(own, "default" | "kube-system");
+    ensure(regarding == own || of_cluster, || {
+        "involvedObject.namespace: does not match event.namespace".into()
+    })
 }
 
 /// Devices of a slice, whatever its version.

@@ -41,8 +41,8 @@ impl Cluster {
                 ("--state-dir", self.at("hook")),
             ]),
         }
-        if self.tracing {
-            arguments.push(("--otlp-endpoint", self.collector.endpoint().into()));
+        if let Some(collector) = &self.traces_to {
+            arguments.push(("--otlp-endpoint", collector.into()));
         }
         let pairs = arguments.into_iter();
         let mut flat: Vec<String> = pairs
@@ -84,6 +84,16 @@ impl Cluster {
             self.node.home().netns(),
             &self.at("sys"),
             &log,
+            &[
+                (
+                    "OTEL_BSP_SCHEDULE_DELAY",
+                    self.export_delay.as_millis().to_string(),
+                ),
+                (
+                    "NETWORK_DRIVER_CDI_CONFIRMED",
+                    self.cdi_confirmed.to_string(),
+                ),
+            ],
         )
     }
 

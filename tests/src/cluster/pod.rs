@@ -14,6 +14,7 @@ use crate::kubelet::ClaimName;
 use crate::node::PodNetns;
 use crate::ping::ping;
 use crate::runtime::{Container, CreateError, Pod, SandboxNetwork};
+use crate::wait::slowed;
 
 /// The step at which a pod's start failed, with the text that its user sees.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -301,7 +302,8 @@ impl<'a> PodHandle<'a> {
     /// No reply.
     pub async fn ping(&self, to: Ipv4Addr) -> anyhow::Result<Duration> {
         let namespace = self.namespace()?;
-        let work = move || ping(namespace.netns(), to, Duration::from_secs(5));
+        let limit = slowed(Duration::from_secs(5));
+        let work = move || ping(namespace.netns(), to, limit);
         tokio::task::spawn_blocking(work).await?
     }
 }

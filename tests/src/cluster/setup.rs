@@ -2,12 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use network_driver_common::model::IfName;
 
 use crate::api_server::ResourceVersion;
 use crate::kubelet::DraVersion;
 use crate::runtime::Style;
+
+/// Where traces go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tracing {
+    Off,
+    On,
+    ToNobody,
+}
 
 /// The set-up of a [`super::Cluster`].
 #[derive(Debug, Clone)]
@@ -17,7 +26,10 @@ pub struct Setup {
     pub(super) knows: &'static [DraVersion],
     pub(super) nics: Vec<IfName>,
     pub(super) links: Option<(String, usize)>,
-    pub(super) tracing: bool,
+    pub(super) on_this_machine: bool,
+    pub(super) cdi_confirmed: bool,
+    pub(super) tracing: Tracing,
+    pub(super) export_delay: Duration,
     pub(super) log_level: &'static str,
     pub(super) bin_dir: Option<PathBuf>,
 }
@@ -31,7 +43,11 @@ impl Default for Setup {
             knows: DraVersion::CURRENT,
             nics: Vec::new(),
             links: None,
-            tracing: false,
+            on_this_machine: false,
+            cdi_confirmed: false,
+            tracing: Tracing::Off,
+            // Spans are looked at soon after they have ended.
+            export_delay: Duration::from_millis(200),
             log_level: "debug",
             bin_dir: None,
         }
@@ -62,10 +78,25 @@ impl Setup {
         self
     }
 
+    /// With the machine itself as the node, its own cards for cards: see [`crate::hardware`]. What is published is not
+    /// waited for then.
+    #[must_use]
+    pub fn on_this_machine(mut self) -> Self {
+        self.on_this_machine = true;
+        self
+    }
+
     /// With a container runtime of this style.
     #[must_use]
     pub fn style(mut self, style: Style) -> Self {
         self.style = style;
+        self
+    }
+
+    /// With somebody's word that CDI is on in the runtime: containerd before 2.0 needs it.
+    #[must_use]
+    pub fn cdi_confirmed(mut self) -> Self {
+        self.cdi_confirmed = true;
         self
     }
 
@@ -86,7 +117,21 @@ impl Setup {
     /// With daemons that send their traces.
     #[must_use]
     pub fn tracing(mut self) -> Self {
-        self.tracing = true;
+        self.tracing = Tracing::On;
+        self
+    }
+
+    /// With daemons that send their traces to a collector that is not there.
+    #[must_use]
+    pub fn tracing_to_nobody(mut self) -> Self {
+        self.tracing = Tracing::ToNobody;
+        self
+    }
+
+    /// With daemons that collect spans this long before they send them.
+    #[must_use]
+    pub fn export_delay(mut self, delay: Duration) -> Self {
+        self.export_delay = delay;
         self
     }
 

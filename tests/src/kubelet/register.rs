@@ -98,7 +98,7 @@ async fn register(path: &Path, knows: &[DraVersion], state: &Mutex<State>) -> an
         .into_inner();
     match validate(&info, knows) {
         Ok(version) => {
-            add(path, &info, version, state);
+            add(path, &info, version, state)?;
             let told = notify(&mut client, true, String::new()).await;
             if told.is_err() {
                 lock(state).plugins.remove(path);
@@ -136,7 +136,13 @@ fn validate(info: &PluginInfo, knows: &[DraVersion]) -> anyhow::Result<DraVersio
     }
 }
 
-fn add(path: &Path, info: &PluginInfo, version: DraVersion, state: &Mutex<State>) {
+fn add(
+    path: &Path,
+    info: &PluginInfo,
+    version: DraVersion,
+    state: &Mutex<State>,
+) -> anyhow::Result<()> {
+    let channel = dial::dra_socket(Path::new(&info.endpoint), version)?;
     let mut state = lock(state);
     let count = state.registrations.entry(info.name.clone()).or_default();
     *count = count.saturating_add(1);
@@ -144,9 +150,10 @@ fn add(path: &Path, info: &PluginInfo, version: DraVersion, state: &Mutex<State>
         driver: info.name.clone(),
         version,
         registrations: *count,
-        channel: dial::dra_socket(Path::new(&info.endpoint)),
+        channel,
     };
     state.plugins.insert(path.to_owned(), plugin);
+    Ok(())
 }
 
 async fn notify(

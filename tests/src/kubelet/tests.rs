@@ -121,7 +121,7 @@ struct Pair {
 fn pair(name: &str, mut plugin: SmallPlugin, knows: &'static [DraVersion]) -> Pair {
     let root = tempfile::tempdir().unwrap();
     let kubelet = Kubelet::start(root.path(), knows).unwrap();
-    let dra = root.path().join("plugins/dra.sock");
+    let dra = root.path().join("plugins/plugin@dra.sock");
     plugin.endpoint = dra.to_str().unwrap().to_owned();
     let serve = |path: &Path, router: tonic::transport::server::Router| {
         let incoming = UnixListenerStream::new(UnixListener::bind(path).unwrap());

@@ -81,24 +81,35 @@ async fn netns_an_unprepare_works_without_the_claim_object_and_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn netns_an_old_kubelet_and_api_server_are_served_too() {
-    let setup = Setup::default().nics(&["eth1"]).knows(DraVersion::OLD);
-    let cluster = Cluster::start(setup.served(&[ResourceVersion::V1Beta1]))
-        .await
-        .unwrap();
-    let before = cluster.home().unwrap();
-    let plugin = cluster.kubelet.registered(DRIVER, PATIENCE).await.unwrap();
-    assert_eq!(plugin.version, DraVersion::V1Beta1);
-    let claim = cluster
-        .claim("nic")
-        .device("eth1")
-        .interface("net1", "10.1.1.2/24")
-        .create();
-    let pod = cluster.pod("web", &[&claim]);
-    pod.start().await.unwrap();
-    pod.ping(FAR_1).await.unwrap();
-    pod.end().await.unwrap();
-    cluster.home_is(&before).await.unwrap();
+async fn netns_old_kubelets_and_api_servers_are_served_too() {
+    for (knows, kubelet, served) in [
+        (
+            DraVersion::OLD,
+            DraVersion::V1Beta1,
+            ResourceVersion::V1Beta1,
+        ),
+        (
+            DraVersion::OLDEST,
+            DraVersion::V1Alpha3,
+            ResourceVersion::V1Alpha3,
+        ),
+    ] {
+        let setup = Setup::default().nics(&["eth1"]).knows(knows);
+        let cluster = Cluster::start(setup.served(&[served])).await.unwrap();
+        let before = cluster.home().unwrap();
+        let plugin = cluster.kubelet.registered(DRIVER, PATIENCE).await.unwrap();
+        assert_eq!(plugin.version, kubelet);
+        let claim = cluster
+            .claim("nic")
+            .device("eth1")
+            .interface("net1", "10.1.1.2/24")
+            .create();
+        let pod = cluster.pod("web", &[&claim]);
+        pod.start().await.unwrap();
+        pod.ping(FAR_1).await.unwrap();
+        pod.end().await.unwrap();
+        cluster.home_is(&before).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

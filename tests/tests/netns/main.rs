@@ -12,6 +12,7 @@ mod api;
 mod kubelet;
 mod many;
 mod pods;
+mod quarantine;
 mod refusals;
 mod restart;
 mod runtimes;

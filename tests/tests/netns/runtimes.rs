@@ -7,9 +7,11 @@ use network_driver_tests::runtime::Style;
 use crate::{FAR_1, cluster};
 
 async fn a_pods_life(style: Style) {
-    let cluster = Cluster::start(Setup::default().nics(&["eth1"]).style(style))
-        .await
-        .unwrap();
+    a_pods_life_in(Setup::default().style(style)).await;
+}
+
+async fn a_pods_life_in(setup: Setup) {
+    let cluster = Cluster::start(setup.nics(&["eth1"])).await.unwrap();
     let before = cluster.home().unwrap();
     let claim = cluster
         .claim("nic")
@@ -33,7 +35,8 @@ async fn a_pods_life(style: Style) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn netns_containerd_1_7_with_bare_stops_is_served() {
-    a_pods_life(Style::CONTAINERD_1_7_20).await;
+    let old = Setup::default().style(Style::CONTAINERD_1_7_20);
+    a_pods_life_in(old.cdi_confirmed()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

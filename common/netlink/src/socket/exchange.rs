@@ -1,7 +1,7 @@
 //! Request and answer: what all requests have in common, whatever they ask.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
@@ -12,8 +12,10 @@ use crate::message::{DONE, ERROR, FLAG_DUMP_INTERRUPTED, Message, Messages, text
 use crate::request::Request;
 use crate::transport::{MAX_BUFFER_BYTES, Received};
 
-/// How often a table is read that changes meanwhile.
+/// How often a table is read at least that changes meanwhile, and for how long at least: on a slow machine a few tries
+/// in a row may all meet a change.
 const DUMP_ATTEMPTS: u32 = 10;
+const DUMP_TIME: Duration = Duration::from_secs(2);
 /// Most entries of a table: a full Internet routing table is about as large.
 const MAX_ENTRIES: usize = 2_000_000;
 
@@ -46,7 +48,10 @@ impl Socket {
         parse: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
     ) -> Result<Vec<T>, RequestError> {
         let mut request = request?;
-        for _ in 0..DUMP_ATTEMPTS {
+        let begun = Instant::now();
+        let mut attempts = 0_u32;
+        while attempts < DUMP_ATTEMPTS || begun.elapsed() < DUMP_TIME {
+            attempts = attempts.saturating_add(1);
             let mut entries = Vec::new();
             let end = self.answer(&mut request, &mut |message| {
                 if entries.len() == MAX_ENTRIES {
@@ -61,7 +66,7 @@ impl Socket {
         }
         Err(RequestError::Unsteady {
             request: request.name,
-            attempts: DUMP_ATTEMPTS,
+            attempts,
         })
     }
 

@@ -28,6 +28,8 @@ struct Server {
     version: u64,
     /// Attributes that it drops without a word.
     drops: Option<&'static str>,
+    /// Drops taints too.
+    drops_taints: bool,
 }
 
 impl Server {
@@ -47,6 +49,11 @@ impl Server {
             for device in devices {
                 device["attributes"].as_object_mut().unwrap().remove(drops);
             }
+        }
+        let devices = object.data.pointer_mut("/spec/devices");
+        let devices = devices.and_then(Value::as_array_mut);
+        for device in devices.into_iter().flatten().filter(|_| self.drops_taints) {
+            device.as_object_mut().unwrap().remove("taints");
         }
         let standing = Standing {
             metadata: object.metadata.clone(),
@@ -345,4 +352,53 @@ fn entries_that_stand_are_read_from_the_newest_generation_only() {
     let names = owner().standing_devices(&server.standing);
     assert_eq!(names.len(), 130);
     assert!(!names.contains_key("gone"));
+}
+
+/// 37
+#[test]
+fn a_slice_with_taints_holds_half_as_many_devices() {
+    let pool = |tainted: &[usize], count: usize| {
+        let mut devices = devices(count);
+        for index in tainted {
+            let taint = json!({ "key": "k", "effect": "NoSchedule" });
+            convert::set_taints(ResourceApi::V1, &mut devices[*index], vec![taint]);
+        }
+        let mut server = Server::default();
+        server.publish(&devices);
+        let sizes = server.shape().into_iter().map(|(.., devices)| devices);
+        let published = server
+            .standing
+            .iter()
+            .flat_map(|s| convert::devices(&s.spec));
+        assert_eq!(published.count(), count);
+        sizes.collect::<Vec<_>>()
+    };
+    for (tainted, count, want) in [
+        (&[0][..], 64, &[64][..]),
+        (&[0], 65, &[64, 1]),
+        (&[63], 128, &[64, 64]),
+        (&[64], 128, &[64, 64]),
+        (&[127], 128, &[127, 1]),
+        (&[], 128, &[128]),
+        (&[0], 200, &[64, 128, 8]),
+        (&[0, 70], 200, &[64, 64, 72]),
+        (&[199], 200, &[128, 71, 1]),
+    ] {
+        assert_eq!(pool(tainted, count), want, "{tainted:?} of {count}");
+    }
+}
+
+#[test]
+fn a_taint_that_the_server_drops_is_not_sent_again() {
+    let mut wanted = devices(3);
+    let taint = json!({ "key": "k", "effect": "NoSchedule" });
+    convert::set_taints(ResourceApi::V1, &mut wanted[1], vec![taint]);
+    let mut server = Server {
+        drops_taints: true,
+        ..Server::default()
+    };
+    let mut lowered = Lowered::new();
+    assert_eq!(server.apply(&wanted, &mut lowered), "create 0");
+    assert_eq!(server.apply(&wanted, &mut lowered), "");
+    assert_eq!(server.apply(&devices(3), &mut lowered), "");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -10,23 +10,28 @@ use kube::Api;
 use kube::core::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
 use network_driver_common::bus::Backoff;
+use network_driver_common::telemetry::{self, Stretch};
 use serde_json::Value;
 use tokio::sync::watch;
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
+use super::trace::{self, Built};
 use super::{Publisher, in_time};
 use crate::chain;
-use crate::inventory::View;
+use crate::inventory::{Reading, View};
 use crate::metrics::Outcome;
 use crate::slice::cache::{Cache, Seen};
 use crate::slice::convert;
 use crate::slice::damper::Damper;
 use crate::slice::entries::entries;
-use crate::slice::plan::{Lowered, Owner, Write, plan};
+use crate::slice::plan::{Lowered, Owner, Standing, Write, plan};
+use crate::slice::taint::taint;
 use crate::slice::writer::{PublishError, Writer};
 
 /// Changes that come within this time of one another are written together.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Longest wait at start for dra-plugin's lists: what is in quarantine must not be offered, and only dra-plugin knows it.
+const HOLDINGS: Duration = Duration::from_secs(2);
 /// How often the node's addresses are read again.
 const NODE_PERIOD: Duration = Duration::from_mins(10);
 /// Slices in one page of a list, which bounds the memory that a list takes.
@@ -44,6 +49,8 @@ pub(super) struct Cycle<'a> {
     lowered: Lowered,
     /// Entries that stood when we started, kept until the devices in use are known.
     kept: BTreeMap<String, Value>,
+    /// The reading of the node that was last looked at.
+    read: Reading,
     /// Losses that the inventory last seen had counted.
     losses: u64,
     damper: Damper,
@@ -54,6 +61,8 @@ pub(super) struct Cycle<'a> {
     urgent: bool,
     /// Whether the slices have been looked at once; the first look is not put off.
     started: bool,
+    /// Until when dra-plugin's lists are waited for.
+    patient_until: Option<Instant>,
     /// No write before this time: the server is not well.
     not_before: Option<Instant>,
     last_error: Option<String>,
@@ -70,12 +79,14 @@ impl<'a> Cycle<'a> {
             cache: Cache::default(),
             lowered: Lowered::new(),
             kept: BTreeMap::new(),
+            read: Reading::default(),
             losses: 0,
             damper: Damper::new(publisher.interval, Instant::now()),
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_mins(1)),
             due: None,
             urgent: false,
             started: false,
+            patient_until: Instant::now().checked_add(HOLDINGS),
             not_before: None,
             last_error: None,
         }
@@ -191,21 +202,34 @@ impl<'a> Cycle<'a> {
         let Some(view) = view.filter(is_current).filter(|_| self.cache.is_synced()) else {
             return;
         };
+        let waits = self.patient_until.filter(|until| Instant::now() < *until);
+        if !view.in_use_known && waits.is_some() {
+            self.due = waits;
+            return;
+        }
         self.started = true;
-        let devices = entries(self.owner.api, &view, &self.kept);
-        let writes = plan(&self.owner, &self.cache.slices(), &devices, &self.lowered);
+        let at = SystemTime::now();
+        let standing = self.cache.slices();
+        let devices = self.entries(&view, &standing);
+        let writes = plan(&self.owner, &standing, &devices, &self.lowered);
+        let built = Built {
+            when: Stretch::since(at),
+            devices: devices.len(),
+        };
+        let before = std::mem::replace(&mut self.read, view.reading);
         if writes.is_empty() {
             self.succeeded(devices.len());
             return;
         }
         let began = Instant::now();
-        let span = info_span!(
-            parent: None,
-            "slices.publish-cycle",
-            slices.writes = writes.len(),
-            dra.devices.count = devices.len()
-        );
-        let result = self.write_all(writes).instrument(span).await;
+        let told = trace::tell(&view, &before, &built);
+        let span = trace::publish_span(&told, &writes);
+        let result = self.write_all(writes).instrument(span.clone()).await;
+        if let Err(error) = &result {
+            telemetry::fail(&span, error.kind());
+            told.fail(error.kind());
+        }
+        drop((span, told));
         let now = Instant::now();
         self.damper.written(began, self.urgent);
         let took = now.saturating_duration_since(began);
@@ -226,10 +250,18 @@ impl<'a> Cycle<'a> {
         }
     }
 
+    /// What the pool should hold.
+    fn entries(&self, view: &View, standing: &[Standing]) -> Vec<Value> {
+        let Owner { api, driver, .. } = &self.owner;
+        let mut entries = entries(*api, view, &self.kept);
+        let standing = self.owner.standing_devices(standing);
+        taint(*api, driver, view, &standing, &mut entries);
+        entries
+    }
+
     async fn write_all(&mut self, writes: Vec<Write>) -> Result<(), PublishError> {
         for write in writes {
-            let span = info_span!("slices.publish", write = write.verb());
-            let stored = self.writer.write(&write).instrument(span).await?;
+            let stored = self.writer.write(&write).await?;
             match (write, stored) {
                 (Write::Delete { name, .. }, _) => self.cache.forget(&name),
                 (

@@ -52,6 +52,65 @@ async fn a_device_is_in_one_record_only() {
     assert!(!store.commits.lock().unwrap().is_empty());
 }
 
+fn bent(device: &str) -> Vec<(DeviceName, String)> {
+    vec![(device.parse().unwrap(), format!("{device} is bent"))]
+}
+
+#[tokio::test]
+async fn a_quarantine_outlives_its_claim_and_knows_the_link() {
+    let (book, store) = start(Contents::default());
+    let eth1 = "eth1".parse().unwrap();
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    book.quarantine(&uid("c-1"), bent("eth1")).await.unwrap();
+    let first = book.quarantine_of(&eth1).unwrap();
+    assert_eq!(first.reason, "eth1 is bent");
+    assert_eq!(first.claim.as_ref().unwrap().uid, uid("c-1"));
+    assert!(first.identity.is_some() && first.since.is_some());
+    // What is said again is not written again, and neither a change of the record nor its end lifts it.
+    let commits = store.commits.lock().unwrap().len();
+    book.quarantine(&uid("c-1"), bent("eth1")).await.unwrap();
+    assert_eq!(store.commits.lock().unwrap().len(), commits);
+    let sandbox = "s1".parse().unwrap();
+    let claim = uid("c-1");
+    let attached = book.update(&claim, |record| record.sandbox = Some(sandbox));
+    attached.await.unwrap();
+    book.remove(&uid("c-1"), Vec::new()).await.unwrap();
+    assert_eq!(book.quarantine_of(&eth1), Some(first));
+}
+
+#[tokio::test]
+async fn a_device_in_quarantine_gets_into_no_new_record() {
+    let (book, _store) = start(Contents::default());
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    book.remove(&uid("c-1"), bent("eth1")).await.unwrap();
+    let error = book
+        .put(record("c-2", &["eth2", "eth1"]))
+        .await
+        .unwrap_err();
+    let want = "device eth1 is in quarantine: eth1 is bent";
+    assert_eq!(error.to_string(), want);
+    assert!(book.records().is_empty());
+    book.readmit(&"eth1".parse().unwrap()).await.unwrap();
+    book.put(record("c-2", &["eth2", "eth1"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_device_in_quarantine_that_no_record_holds_is_released() {
+    let (book, _store) = start(Contents::default());
+    let eth1 = "eth1".parse().unwrap();
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    let not_there = book.readmit(&eth1).await.unwrap_err().to_string();
+    assert_eq!(not_there, "device eth1 is not in quarantine");
+    book.quarantine(&uid("c-1"), bent("eth1")).await.unwrap();
+    let held = book.readmit(&eth1).await.unwrap_err().to_string();
+    let want = "device eth1 is held by claim default/c-1: end the pods that use the claim first";
+    assert_eq!(held, want);
+    assert!(book.quarantine_of(&eth1).is_some());
+    book.remove(&uid("c-1"), Vec::new()).await.unwrap();
+    book.readmit(&eth1).await.unwrap();
+    assert!(book.quarantined().is_empty());
+}
+
 #[tokio::test]
 async fn what_the_store_refuses_is_not_seen() {
     let (book, store) = start(Contents::default());

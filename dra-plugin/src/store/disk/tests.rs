@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use network_driver_common::model::Record;
+use network_driver_common::model::{Quarantine, Record};
 
 use super::*;
 use crate::fixture::record;
@@ -16,32 +16,59 @@ fn uids(contents: &Contents) -> Vec<&str> {
     uids.collect()
 }
 
+fn quarantine(device: &str) -> Quarantine {
+    let attachment = record("c-2", &[device]).attachments.remove(0);
+    Quarantine {
+        device: attachment.device.name,
+        identity: Some(attachment.device.identity),
+        reason: "bent".into(),
+        since: UNIX_EPOCH.checked_add(std::time::Duration::from_secs(1)),
+        claim: None,
+    }
+}
+
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let kept = record("c-1", &["eth1"]);
+    let bent = quarantine("eth2");
     {
         let (mut disk, contents) = Disk::open(dir.path()).unwrap();
         assert!(contents.records.is_empty());
         let gone = Arc::new(record("c-2", &["eth2"]));
         disk.commit(&[put(kept.clone()), Change::Put(Arc::clone(&gone))])
             .unwrap();
-        let quarantine = Change::Quarantine {
-            device: "eth2".parse().unwrap(),
-            reason: "bent".into(),
-        };
+        let quarantine = Change::Quarantine(Arc::new(bent.clone()));
         disk.commit(&[Change::Remove(gone), quarantine]).unwrap();
         assert!(disk.size_bytes() > 0);
     }
     let (mut disk, contents) = Disk::open(dir.path()).unwrap();
     assert_eq!(contents.records, [kept]);
-    assert_eq!(contents.quarantined.len(), 1);
+    assert_eq!(contents.quarantined, [bent]);
     assert!(contents.damaged.is_empty() && contents.replaced.is_none());
     disk.commit(&[Change::Readmit("eth2".parse().unwrap())])
         .unwrap();
     drop(disk);
     let (_disk, contents) = Disk::open(dir.path()).unwrap();
     assert!(contents.quarantined.is_empty());
+}
+
+#[test]
+fn a_device_stays_in_quarantine_though_its_entry_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut disk, _) = Disk::open(dir.path()).unwrap();
+        let bent = Change::Quarantine(Arc::new(quarantine("eth2")));
+        disk.commit(&[bent]).unwrap();
+        disk.quarantine.insert("eth2", "no entry").unwrap();
+        disk.sync().unwrap();
+    }
+    let (_disk, contents) = Disk::open(dir.path()).unwrap();
+    let [found] = &contents.quarantined[..] else {
+        panic!("{:?}", contents.quarantined)
+    };
+    assert_eq!(found.device.as_str(), "eth2");
+    assert!(found.reason.contains("cannot be read"), "{}", found.reason);
 }
 
 #[test]

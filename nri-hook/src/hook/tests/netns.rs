@@ -11,7 +11,7 @@ use crate::links::Links;
 /// A node with one cable, and the hook on it.
 struct RealNode {
     home: Namespace,
-    _far: Namespace,
+    far: Namespace,
     hook: Hook<Links>,
     _dir: tempfile::TempDir,
 }
@@ -27,12 +27,12 @@ impl RealNode {
         let state = dir.path().join("state");
         let links = Links::new(home.netns().clone(), driver, state).unwrap();
         let driver = "network.example.com".parse().unwrap();
-        let cdi = cdi::Directory::new(dir.path().join("cdi"), driver).unwrap();
+        let cdi = cdi::Directory::new(dir.path().join("cdi"), driver, None).unwrap();
         let metrics = Metrics::new(&mut Registry::default());
         let hook = Hook::new(Arc::new(links), cdi, metrics, "boot".into());
         Self {
             home,
-            _far: far,
+            far,
             hook,
             _dir: dir,
         }
@@ -155,4 +155,56 @@ async fn netns_a_new_life_finds_what_the_last_one_attached() {
     node.home
         .wait_for_state(&before, Duration::from_secs(5))
         .unwrap();
+}
+
+#[tokio::test]
+async fn netns_a_device_that_is_taken_from_its_pod_is_missed_and_found_again() {
+    let mut node = RealNode::new();
+    node.far.set_up("far1", true).unwrap();
+    node.prepare("c", &["p"]).await;
+    let place = Namespace::new().unwrap();
+    let made = in_namespace("s1", "p", &place);
+    let hook = Arc::new(std::mem::replace(&mut node.hook, RealNode::new().hook));
+    let stop = CancellationToken::new();
+    let reconciling = tokio::spawn(Arc::clone(&hook).reconcile(stop.clone()));
+    hook.run_pod_sandbox(made.clone(), request(2000))
+        .await
+        .unwrap();
+    let health = async |reason: &str| {
+        let told = || {
+            let health = hook.health.after(0).1;
+            health.first().is_some_and(|device| device.reason == reason)
+        };
+        let seen = async {
+            while !told() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(5), seen).await;
+        assert!(seen.is_ok(), "{reason:?}: {:?}", hook.health.after(0));
+    };
+    let whole = || hook.sandboxes.is_attached(&claim("c"), &made.sandbox);
+    health("").await;
+    assert!(whole());
+
+    let elsewhere = Namespace::new().unwrap();
+    let bring = |from: &Namespace, to: &Namespace| {
+        let index = from.link("net1").unwrap().index;
+        let name = "net1".parse().unwrap();
+        let mut socket = from.socket().unwrap();
+        socket.move_link(index, to.netns(), &name).unwrap();
+    };
+    bring(&place, &elsewhere);
+    health("DeviceGone").await;
+    assert!(!whole());
+    bring(&elsewhere, &place);
+    place.set_up("net1", true).unwrap();
+    health("").await;
+    assert!(whole());
+
+    node.far.set_up("far1", false).unwrap();
+    health("CarrierDown").await;
+    assert!(whole(), "it is there");
+    stop.cancel();
+    reconciling.await.unwrap().unwrap();
 }

@@ -33,13 +33,7 @@ impl AttachError {
     /// Reason of the closed list: `InterfaceAttachFailed`, `AttachDeadlineExceeded`, `InterfaceNameConflict`,
     /// `HostNetworkNotSupported`, or that of a [`Refusal`].
     pub(crate) fn reason(&self) -> &'static str {
-        match self.failure.as_ref() {
-            failure if failure.is_late() => "AttachDeadlineExceeded",
-            AttachFailure::HomeNamespace => "HostNetworkNotSupported",
-            AttachFailure::Refused(refusal) => refusal.reason,
-            AttachFailure::Name(_) => "InterfaceNameConflict",
-            _ => "InterfaceAttachFailed",
-        }
+        self.failure.reason()
     }
 
     /// A sentence for people with all causes, and with what the undo left behind.
@@ -150,6 +144,17 @@ pub(crate) enum AttachFailure {
 }
 
 impl AttachFailure {
+    /// As [`AttachError::reason`].
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            failure if failure.is_late() => "AttachDeadlineExceeded",
+            Self::HomeNamespace => "HostNetworkNotSupported",
+            Self::Refused(refusal) => refusal.reason,
+            Self::Name(_) => "InterfaceNameConflict",
+            _ => "InterfaceAttachFailed",
+        }
+    }
+
     /// Whether time ran out, between two requests or in one.
     fn is_late(&self) -> bool {
         let mut cause: Option<&(dyn Error + 'static)> = Some(self);

@@ -3,7 +3,7 @@
 use network_driver_common::model::{Route, SnapshotRoute};
 use network_driver_netlink::Socket;
 
-use super::{Configurator, ConfigureError, Interface, Seen};
+use super::{Configurator, ConfigureError, Interface, Seen, Stage};
 
 /// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RT_SCOPE_UNIVERSE`, `RT_SCOPE_LINK` and `RTN_UNICAST` (linux/rtnetlink.h).
 const TABLE_MAIN: u32 = 254;
@@ -19,6 +19,10 @@ const IPV6_DEFAULT_METRIC: u32 = 1024;
 pub(super) struct AddRoutes;
 
 impl Configurator for AddRoutes {
+    fn stage(&self) -> Stage {
+        Stage::Routes
+    }
+
     fn apply(&self, socket: &mut Socket, interface: &Interface<'_>) -> Result<(), ConfigureError> {
         let routes = &interface.attachment.config.routes;
         let (on_link, through): (Vec<_>, Vec<_>) =

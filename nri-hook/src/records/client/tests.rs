@@ -53,6 +53,20 @@ impl Claims for FakePlugin {
     ) -> Result<Response<wire::ListClaimsResponse>, Status> {
         Err(Status::unimplemented("not asked for"))
     }
+
+    async fn list_quarantine(
+        &self,
+        _: Request<wire::ListQuarantineRequest>,
+    ) -> Result<Response<wire::ListQuarantineResponse>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+
+    async fn release_quarantine(
+        &self,
+        _: Request<wire::ReleaseQuarantineRequest>,
+    ) -> Result<Response<wire::ReleaseQuarantineResponse>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
 }
 
 impl Opened {
@@ -205,6 +219,26 @@ async fn readiness_is_told_whenever_it_changes() {
         (readiness.ready, readiness.reason.as_str()),
         (false, "gone")
     );
+}
+
+#[tokio::test]
+async fn an_old_containerd_is_ready_once_cdi_is_seen_to_work() {
+    let mut fixture = fixture();
+    let mut session = fixture.opened.recv().await.unwrap();
+    session.greeted().await;
+    fixture.phase.send_replace(Phase::Synchronised {
+        runtime: "containerd v1.7.27".into(),
+    });
+    let Out::Readiness(readiness) = session.next().await else {
+        panic!("no readiness")
+    };
+    assert!(!readiness.ready);
+    assert!(readiness.reason.contains("enable_cdi"), "{readiness:?}");
+    fixture.hook.confirmation.seen();
+    let Out::Readiness(readiness) = session.next().await else {
+        panic!("no readiness")
+    };
+    assert!(readiness.ready, "{readiness:?}");
 }
 
 #[tokio::test]

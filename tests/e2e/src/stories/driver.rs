@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::DeviceClass;
-use kube::Api;
 use kube::api::DeleteParams;
 
 use crate::case::{Case, SOON, contains};
@@ -14,16 +13,16 @@ use crate::cluster::{NODE, text};
 use crate::driver::Driver;
 use crate::node::{ping_from_outside, run};
 use crate::pod::NewPod;
+use crate::resource::Resources;
 use crate::wait::{Seen, throughout, until};
 
 /// After `helm install` the driver is ready, its class is there, and a NIC stands in a slice of this node with its facts.
 pub(super) async fn the_chart_installs_a_working_driver(case: &Case) -> Result<()> {
     Driver::helm_test()?;
-    let classes: Api<DeviceClass> = Api::all(case.cluster.client.clone());
-    classes
-        .get(DRIVER)
-        .await
-        .context("the chart's DeviceClass")?;
+    let (client, version) = (case.cluster.client.clone(), &case.cluster.version);
+    let classes: Resources<DeviceClass> = Resources::new(client, version, None);
+    let class = classes.get(DRIVER).await;
+    class.context("the chart's DeviceClass")?;
 
     let nic = case.nic().await?;
     for slice in case.cluster.slices().await? {

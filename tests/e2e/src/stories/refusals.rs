@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 use serde_json::json;
 
 use crate::case::{Case, SOON};
@@ -28,19 +27,19 @@ pub(super) async fn a_host_network_pod_is_refused(case: &Case) -> Result<()> {
     case.all_is_as_before(&[(&nic, home)]).await
 }
 
-/// Wrong parameters: the event names every faulty field; the pod of a corrected claim runs.
+/// Wrong parameters that the API server takes: the event names every faulty field; the pod of a corrected claim runs.
 pub(super) async fn wrong_parameters_are_named_and_can_be_corrected(case: &Case) -> Result<()> {
     let nic = case.nic().await?;
     let home = nic.look()?;
     let wrong = json!({
-        "interface": {"name": "much-too-long-for-linux", "mtu": 1300},
-        "routes": [{"destination": "172.30.0.0/16"}, {"destination": "172.31.0.0/16", "gateway": "nonsense"}],
+        "interface": {"mtu": 1300, "addresses": ["10.7.0.0/24"]}, // the network itself
+        "routes": [{"destination": "172.30.0.0/16"}, {"destination": "172.30.0.0/16"}],
     });
     case.template("nic", &case.wants().request("nic").configured("nic", wrong))
         .await?;
     case.create(&NewPod::named("web").template("nic")).await?;
     let claim = case.generated_claim("web").await?;
-    for field in ["interface.name", "routes[1].gateway"] {
+    for field in ["interface.addresses[0]", "routes[1].destination"] {
         case.event("web", "FailedPrepareDynamicResources", field)
             .await?;
         case.event(&claim, "InvalidConfiguration", field).await?;
@@ -48,9 +47,7 @@ pub(super) async fn wrong_parameters_are_named_and_can_be_corrected(case: &Case)
     case.stays_waiting("web", Duration::from_secs(3)).await?;
     case.delete("web").await?;
 
-    case.api::<ResourceClaimTemplate>()
-        .delete("nic", &kube::api::DeleteParams::default())
-        .await?;
+    case.delete_template("nic").await?;
     case.template_for("nic", &nic).await?;
     case.start(&NewPod::named("web").template("nic")).await?;
     case.pings("web", &nic).await?;

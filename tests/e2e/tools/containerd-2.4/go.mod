@@ -1,4 +1,4 @@
-module network-driver.test/tools/containerd
+module network-driver.test/tools/containerd-2.4
 
 go 1.26.6
 

@@ -1,4 +1,4 @@
-module network-driver.test/tools/k8s
+module network-driver.test/tools/k8s-1.37
 
 go 1.26.0
 

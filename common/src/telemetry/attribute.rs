@@ -1,0 +1,18 @@
+//! Attributes and status of spans. They are set on the span itself and not as fields, so that log lines, which show the
+//! fields of the spans around them, stay short.
+
+use opentelemetry::trace::Status;
+use opentelemetry::{Key, StringValue, Value};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// Sets an attribute. A name has one meaning everywhere: `docs/observability.md` lists them.
+pub fn set(span: &Span, key: &'static str, value: impl Into<Value>) {
+    span.set_attribute(Key::from_static_str(key), value);
+}
+
+/// Marks the span as failed; `kind` is a word of a closed list, the attribute `error.type`.
+pub fn fail(span: &Span, kind: impl Into<StringValue>) {
+    set(span, "error.type", kind.into());
+    span.set_status(Status::error(""));
+}

@@ -1,0 +1,185 @@
+//! Devices that could not be brought home as they were. Such a device is offered to nobody and prepared for nobody until
+//! an operator has put its link right and says so: nothing here can judge that, and a guess could give a pod a link that
+//! is not what it was allocated.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use network_driver_common::cli::table;
+use network_driver_common::model::{DeviceName, InvalidDeviceName, Quarantine};
+use network_driver_kubernetes::EventKind;
+use network_driver_proto::bus::QuarantinedDevice;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tracing::{error, info};
+
+use crate::driver::Driver;
+use crate::reason::Reason;
+use crate::store::BookError;
+
+/// Devices, each with the sentence that says why it is not well.
+pub(crate) type Devices = Vec<(DeviceName, String)>;
+
+/// Most characters of a reason that are kept.
+const MAX_REASON: usize = 500;
+
+impl Driver {
+    /// Those of the devices that are not in quarantine for the same reason already: a report may come twice.
+    pub(crate) fn news(&self, mut devices: Devices) -> Devices {
+        devices.retain(|(device, reason)| {
+            let known = self.book.quarantine_of(device);
+            known.is_none_or(|known| known.reason != *reason)
+        });
+        devices
+    }
+
+    /// Says that devices could not be brought home as they were.
+    pub(crate) fn tell_quarantined(&self, devices: &[(DeviceName, String)]) {
+        for (device, reason) in devices {
+            error!(device = %device, reason, "device quarantined: it could not be brought home as it was");
+            let note = format!(
+                "device {device} is in quarantine and offered to nobody: {reason}; put its link right, then run \
+                 `dra-plugin quarantine release {device}`"
+            );
+            let (kind, word) = (EventKind::Warning, Reason::DeviceQuarantined);
+            self.events.node(kind, word, note);
+        }
+    }
+
+    /// Takes a device out of quarantine, for an operator.
+    ///
+    /// # Errors
+    /// It is not in quarantine, a record holds it, or the database refuses.
+    pub(crate) async fn release_quarantine(&self, device: &DeviceName) -> Result<(), BookError> {
+        self.book.readmit(device).await?;
+        info!(device = %device, "device released from quarantine");
+        let note = format!("device {device} was released from quarantine");
+        let (kind, word) = (EventKind::Normal, Reason::DeviceReleased);
+        self.events.node(kind, word, note);
+        Ok(())
+    }
+}
+
+impl From<BookError> for Status {
+    fn from(error: BookError) -> Self {
+        let code = match &error {
+            BookError::NotQuarantined(_) => Code::NotFound,
+            BookError::StillHeld { .. }
+            | BookError::DeviceInUse { .. }
+            | BookError::Quarantined(_) => Code::FailedPrecondition,
+            BookError::Commit(_) | BookError::Closed => Code::Unavailable,
+        };
+        Self::new(code, network_driver_common::error::sentence(&error))
+    }
+}
+
+/// The devices that the hook named. A name that cannot be one is logged: the rest must not be lost for it.
+pub(crate) fn parse(devices: Vec<QuarantinedDevice>) -> Devices {
+    let parsed = devices.into_iter().filter_map(|quarantined| {
+        let reason: String = quarantined.reason.chars().take(MAX_REASON).collect();
+        match quarantined.device.parse() {
+            Ok(device) => Some((device, reason)),
+            Err(failed) => {
+                let failed: InvalidDeviceName = failed;
+                error!(err = %failed, reason, "the hook quarantined a device of an impossible name");
+                None
+            }
+        }
+    });
+    parsed.collect()
+}
+
+/// A line for each device.
+pub(crate) fn listed(quarantined: &[Quarantine], now: SystemTime) -> String {
+    let rows = quarantined.iter().map(|quarantine| {
+        let age = quarantine
+            .since
+            .and_then(|since| now.duration_since(since).ok());
+        let claim = quarantine.claim.as_ref();
+        [
+            quarantine.device.to_string(),
+            age.map_or("-".to_owned(), |age| whole(age.as_secs())),
+            claim.map_or("-".to_owned(), ToString::to_string),
+            quarantine.reason.clone(),
+        ]
+    });
+    table(["DEVICE", "AGE", "CLAIM", "REASON"], rows)
+}
+
+/// Seconds in the largest unit that there is a whole one of.
+fn whole(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// As JSON: `device`, `reason`, `sinceUnix` (seconds), `claim` (namespace, name, uid), the last two null when unknown.
+pub(crate) fn json<'a>(quarantined: impl IntoIterator<Item = &'a Quarantine>) -> Value {
+    let quarantined = quarantined.into_iter().map(|quarantine| {
+        let since = quarantine
+            .since
+            .and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+        let claim = quarantine.claim.as_ref().map(|claim| {
+            json!({"namespace": claim.namespace, "name": claim.name, "uid": claim.uid.as_str()})
+        });
+        json!({
+            "device": quarantine.device.as_str(),
+            "reason": quarantine.reason,
+            "sinceUnix": since.map(|since| since.as_secs()),
+            "claim": claim,
+        })
+    });
+    Value::Array(quarantined.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use network_driver_common::model::ClaimRef;
+
+    use super::*;
+
+    fn quarantined() -> [Quarantine; 2] {
+        let known = Quarantine {
+            device: "eth1".parse().unwrap(),
+            identity: None,
+            reason: "its name is taken".into(),
+            since: Some(UNIX_EPOCH.checked_add(Duration::from_secs(100)).unwrap()),
+            claim: Some(ClaimRef {
+                namespace: "default".into(),
+                name: "nic".into(),
+                uid: "c-1".parse().unwrap(),
+            }),
+        };
+        let unknown = Quarantine {
+            device: "eth2".parse().unwrap(),
+            since: None,
+            claim: None,
+            ..known.clone()
+        };
+        [known, unknown]
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_device() {
+        let now = UNIX_EPOCH.checked_add(Duration::from_secs(7_400)).unwrap();
+        let text = listed(&quarantined(), now);
+        let want = "\
+DEVICE  AGE  CLAIM        REASON
+eth1    2h   default/nic  its name is taken
+eth2    -    -            its name is taken
+";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn json_says_null_for_what_is_not_known() {
+        let json = json(&quarantined());
+        assert_eq!(json[0]["claim"]["uid"], "c-1");
+        assert_eq!(json[0]["sinceUnix"], 100);
+        assert!(json[1]["claim"].is_null() && json[1]["sinceUnix"].is_null());
+    }
+}

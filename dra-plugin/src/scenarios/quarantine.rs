@@ -1,0 +1,189 @@
+//! A device that could not be brought home as it was: offered to nobody, prepared for nobody, until it is released.
+
+use network_driver_common::bus::{self, Component};
+use network_driver_proto::bus::claims_client::ClaimsClient;
+use network_driver_proto::bus::report::Event;
+use network_driver_proto::bus::{
+    AttachFailed, Detached, QuarantinedDevice, ReleaseQuarantineRequest, Released,
+};
+use tonic::Code;
+
+use super::pods::{acknowledged, attached, prepared, report};
+use crate::store::{Change, Contents};
+use crate::testing::{Node, until};
+
+fn bent() -> Vec<QuarantinedDevice> {
+    vec![QuarantinedDevice {
+        device: "eth1".into(),
+        reason: "device eth1 is home, but not as it was".into(),
+    }]
+}
+
+/// What `dra-plugin quarantine release eth1` asks for.
+async fn release(node: &Node) -> Result<(), tonic::Status> {
+    let channel = bus::channel(node.dir.path(), Component::DraPlugin);
+    let device = "eth1".to_owned();
+    let released = ClaimsClient::new(channel)
+        .release_quarantine(ReleaseQuarantineRequest { device })
+        .await;
+    released.map(drop)
+}
+
+async fn told(node: &Node, kind: &str, reason: &str) {
+    let event = (kind.to_owned(), reason.to_owned());
+    until("the event is written", || {
+        node.api.state().events.contains(&event)
+    })
+    .await;
+}
+
+/// Waits until discovery was told which devices are in quarantine.
+async fn discovery_knows(node: &Node, want: &[&str]) {
+    until("discovery knows the quarantine", || {
+        let list = node.discovery.newest.lock().unwrap();
+        list.quarantined
+            .iter()
+            .map(|q| q.device.as_str())
+            .eq(want.iter().copied())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_come_home_is_prepared_for_nobody_until_an_operator_releases_it() {
+    let (node, hook) = prepared().await;
+    hook.state().released = Released {
+        quarantined: bent(),
+    };
+    node.unprepare("c-1").await.unwrap();
+    told(&node, "Node", "DeviceQuarantined").await;
+    discovery_knows(&node, &["eth1"]).await;
+    let identity = node.discovery.newest.lock().unwrap().quarantined[0]
+        .identity
+        .clone();
+    assert!(identity.is_some(), "the link is known under any name");
+    node.api.allocate("c-2", &["eth1"], None);
+    for _ in 0..2 {
+        let error = node.prepare_one("c-2").await.unwrap_err();
+        assert_eq!(
+            error,
+            "device eth1 of node node-1 is in quarantine: device eth1 is home, but not as it was; put its link right on \
+             the node, then run `dra-plugin quarantine release eth1` there"
+        );
+    }
+    told(&node, "ResourceClaim", "DeviceQuarantined").await;
+    assert!(node.driver.book.records().is_empty());
+    assert!(!hook.state().orders.contains(&"check c-2".to_owned()));
+    release(&node).await.unwrap();
+    told(&node, "Node", "DeviceReleased").await;
+    discovery_knows(&node, &[]).await;
+    assert_eq!(node.prepare_one("c-2").await.unwrap(), ["eth1"]);
+    assert_eq!(release(&node).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_quarantine_survives_a_restart_and_prepares_before_discovery_is_heard() {
+    let (node, hook) = prepared().await;
+    hook.state().released = Released {
+        quarantined: bent(),
+    };
+    node.unprepare("c-1").await.unwrap();
+    let commits = node.store.commits.lock().unwrap().concat();
+    let quarantined = commits.iter().filter_map(|change| match change {
+        Change::Quarantine(quarantine) => Some((**quarantine).clone()),
+        _ => None,
+    });
+    let contents = Contents {
+        quarantined: quarantined.collect(),
+        ..Contents::default()
+    };
+    drop((node, hook));
+    let node = Node::start_with(contents, "boot-2").await;
+    let _hook = node.hook().await;
+    discovery_knows(&node, &["eth1"]).await;
+    node.api.allocate("c-2", &["eth1"], None);
+    assert!(
+        node.prepare_one("c-2")
+            .await
+            .unwrap_err()
+            .contains("is in quarantine")
+    );
+}
+
+#[tokio::test]
+async fn a_detach_that_leaves_a_device_broken_quarantines_it_while_its_claim_still_holds_it() {
+    let (node, hook) = prepared().await;
+    hook.report(report(1, "s1", attached()));
+    let detached = Event::Detached(Detached {
+        quarantined: bent(),
+    });
+    hook.report(report(2, "s1", detached.clone()));
+    acknowledged(&hook, 2).await;
+    discovery_knows(&node, &["eth1"]).await;
+    let fault = node.discovery.newest.lock().unwrap().devices[0]
+        .fault
+        .clone();
+    assert_eq!(fault.unwrap().reason, "Quarantined");
+    // A later attach does not lift it, and the claim is not prepared again with it.
+    hook.report(report(3, "s2", attached()));
+    acknowledged(&hook, 3).await;
+    assert_eq!(node.driver.book.quarantined().len(), 1);
+    assert!(
+        node.prepare_one("c-1")
+            .await
+            .unwrap_err()
+            .contains("is in quarantine")
+    );
+    let held = release(&node).await.unwrap_err();
+    assert_eq!(held.code(), Code::FailedPrecondition);
+    assert!(held.message().contains("default/c-1"), "{held}");
+    node.unprepare("c-1").await.unwrap();
+    assert_eq!(
+        node.driver.book.quarantined().len(),
+        1,
+        "it outlives the claim"
+    );
+    release(&node).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_undo_of_a_failed_attach_leaves_behind_is_quarantined_and_told_once() {
+    let (node, hook) = prepared().await;
+    let failed = Event::Failed(AttachFailed {
+        reason: "InterfaceAttachFailed".into(),
+        message: "configure interface net1".into(),
+        quarantined: bent(),
+    });
+    hook.report(report(1, "s1", failed.clone()));
+    hook.report(report(2, "s1", failed));
+    acknowledged(&hook, 2).await;
+    assert_eq!(node.driver.book.quarantined().len(), 1);
+    told(&node, "Node", "DeviceQuarantined").await;
+    until("the status is written", || {
+        !node.api.state().patches.is_empty()
+    })
+    .await;
+    let (_, patch) = node.api.state().patches[0].clone();
+    let ready = &patch["status"]["devices"][0]["conditions"][0];
+    assert_eq!(ready["reason"], "Quarantined");
+    let events = node.api.state().events.clone();
+    let of_node = events.iter().filter(|(kind, _)| kind == "Node").count();
+    assert_eq!(of_node, 1, "{events:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_ends_in_quarantine_while_a_claim_is_checked_is_not_kept() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    hook.state().hold.insert("check");
+    let (answer, ()) = tokio::join!(node.prepare_one("c-1"), async {
+        until("the claim is checked", || !hook.state().held.is_empty()).await;
+        let bent = vec![("eth1".parse().unwrap(), "bent".to_owned())];
+        let uid = "c-0".parse().unwrap();
+        node.driver.book.quarantine(&uid, bent).await.unwrap();
+        hook.let_go();
+    });
+    assert!(answer.unwrap_err().contains("is in quarantine: bent"));
+    assert!(node.driver.book.records().is_empty());
+}

@@ -1,0 +1,191 @@
+//! Comparing what is believed with what is. A device can leave a pod without a word from the runtime: unplugged, taken
+//! by hand, fallen home with a namespace that died. Then no container of the claim may start any more, until it is back.
+//!
+//! Looked at when a link of a pod or a link with our mark at home has changed, and every few minutes: events get lost.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use network_driver_common::model::{ClaimUid, DeviceName, Record};
+use network_driver_netlink::{Group, Monitor, Netns};
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, info, warn};
+
+use super::{Hook, blocking};
+use crate::chain;
+use crate::devices::Devices;
+use crate::links::Presence;
+use crate::records::Health;
+use crate::sandbox::{Holding, HoldingState};
+
+/// Between two looks that nothing has caused.
+const PERIOD: Duration = Duration::from_mins(5);
+
+/// Least time between two looks: a pod may change its links as fast as it likes.
+const REST: Duration = Duration::from_secs(1);
+
+/// Hears of what happens to the links of a namespace, until it is dropped.
+pub(crate) type Watch = Arc<AbortOnDropHandle<()>>;
+
+/// Claims that may no longer be as they were left.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// A std mutex: no await is held.
+    claims: Mutex<BTreeSet<ClaimUid>>,
+    added: Notify,
+}
+
+impl Doubts {
+    /// Has a claim looked at soon.
+    pub(super) fn add(&self, claim: &ClaimUid) {
+        self.claims().insert(claim.clone());
+        self.added.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<ClaimUid> {
+        std::mem::take(&mut *self.claims())
+    }
+
+    fn claims(&self) -> MutexGuard<'_, BTreeSet<ClaimUid>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Devices> Hook<D> {
+    /// Reconciles until the token is cancelled. What is begun is ended.
+    pub(crate) async fn reconcile(
+        self: Arc<Self>,
+        shutdown: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let mut period = tokio::time::interval(PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let claims = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                _ = period.tick() => self.sandboxes.held().into_iter().collect(),
+                () = self.doubts.added.notified() => self.doubts.take(),
+            };
+            for claim in &claims {
+                self.look_at(claim).await;
+            }
+            let rested = shutdown.run_until_cancelled(tokio::time::sleep(REST));
+            if rested.await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares what is believed of a claim with what is.
+    pub(super) async fn look_at(&self, claim: &ClaimUid) {
+        let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
+        let Some(holding) = self.sandboxes.holding(claim) else {
+            return;
+        };
+        if holding.state == HoldingState::Leaving {
+            return;
+        }
+        if self.is_over(&holding).await {
+            debug!(claimUID = %claim, sandbox = %holding.sandbox, "its sandbox is over");
+            self.sandboxes.leave(claim);
+            self.changed.notify_one();
+            return;
+        }
+        let (Some(record), Some(netns)) = (holding.record.clone(), holding.netns.clone()) else {
+            return;
+        };
+        if holding.watch.is_none() {
+            // Before the look, so that no change falls between the two.
+            self.watch(claim, &netns);
+        }
+        let (devices, looked) = (Arc::clone(&self.devices), Arc::clone(&record));
+        match blocking(move || devices.presence(&looked, &netns)).await {
+            Ok(Ok(presences)) => self.found(&holding, &record, &presences).await,
+            // Nothing is taken from a pod on a guess.
+            Ok(Err(failed)) => {
+                warn!(claimUID = %claim, err = chain(&failed), "links of a pod unknown");
+            }
+            Err(panicked) => error!(claimUID = %claim, err = %panicked, "reconcile panicked"),
+        }
+    }
+
+    /// Acts on what was found: the claim's id is defined exactly while all its devices are there.
+    async fn found(&self, holding: &Holding, record: &Arc<Record>, presences: &[Presence]) {
+        let claim = &record.claim.uid;
+        let mut gone = Vec::new();
+        for (attachment, presence) in record.attachments.iter().zip(presences) {
+            let device = &attachment.device.name;
+            let health = match presence {
+                Presence::Here { carrier: true } => Health::Works,
+                Presence::Here { carrier: false } => Health::CarrierDown,
+                Presence::Gone => {
+                    gone.push(device.clone());
+                    Health::Gone
+                }
+            };
+            self.health
+                .note(claim, device, holding.pod.as_ref(), health);
+        }
+        let whole = gone.is_empty();
+        let (cdi, kept) = (self.cdi.clone(), Arc::clone(record));
+        let interfaces = holding.interfaces.clone();
+        let kept_up = blocking(move || {
+            if whole {
+                cdi.define(&kept, &interfaces)
+            } else {
+                cdi.remove(&kept.claim.uid)
+            }
+        });
+        match kept_up.await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => {
+                error!(claimUID = %claim, err = chain(&failed), "CDI id not as it should be");
+            }
+            Err(panicked) => error!(claimUID = %claim, err = %panicked, "reconcile panicked"),
+        }
+        let state = if whole {
+            HoldingState::Attached
+        } else {
+            HoldingState::Incomplete
+        };
+        if holding.state != state {
+            say(holding, record, &gone);
+            self.sandboxes.set_state(claim, state);
+        }
+    }
+
+    /// Hears of changes to the links of a claim's pod.
+    fn watch(&self, claim: &ClaimUid, netns: &Netns) {
+        let mut monitor = match Monitor::open_in(netns, &[Group::Link]) {
+            Ok(monitor) => monitor,
+            Err(failed) => {
+                warn!(claimUID = %claim, err = chain(&failed), "changes in a pod are seen late");
+                return;
+            }
+        };
+        let (doubts, watched) = (Arc::clone(&self.doubts), claim.clone());
+        let watching = tokio::spawn(async move {
+            while let Ok(_events) = monitor.next().await {
+                doubts.add(&watched);
+            }
+        });
+        let watch = Arc::new(AbortOnDropHandle::new(watching));
+        self.sandboxes.set_watch(claim, watch);
+    }
+}
+
+fn say(holding: &Holding, record: &Record, gone: &[DeviceName]) {
+    let names: Vec<_> = gone.iter().map(DeviceName::as_str).collect();
+    let (claim, pod) = (&record.claim, holding.pod.as_ref().map(ToString::to_string));
+    let pod = pod.unwrap_or_default();
+    if names.is_empty() {
+        info!(claim = %claim, claimUID = %claim.uid, pod, "the claim's devices are back in the pod");
+    } else {
+        let device = names.join(", ");
+        error!(claim = %claim, claimUID = %claim.uid, pod, device, "device gone from its pod");
+    }
+}
