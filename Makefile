@@ -45,7 +45,7 @@ e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd
 	@tests/e2e/matrix
 
 .PHONY: check
-check: fmt-check clippy doc check-arrows deny musl check-chart lint-dockerfile ## Run every check that is not a test
+check: fmt-check clippy doc check-arrows deny check-chart lint-dockerfile ## Run every check that is not a test
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -70,11 +70,6 @@ check-arrows: ## Check that no crate depends on one it must not know
 .PHONY: deny
 deny: ## Check licences, bans and sources of all dependencies (cargo-deny)
 	.ci/check-dependencies
-
-.PHONY: musl
-musl: ## Build the daemons for static musl, the target of the images
-	rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL)
-	cargo build --locked --target $(MUSL) $(DAEMONS)
 
 # Profile of the images' binaries: release, or ci for tests, which builds in half the time.
 IMAGE_PROFILE ?= release

@@ -79,7 +79,7 @@ fn judge_links(survey: &Survey) -> Finding {
         return Finding::new(Verdict::Warn, "links", text);
     }
     let text = format!(
-        "{text}, {free} others, {free_hardware} of them hardware; `discovery links` shows which are offered"
+        "{text}, {free} left, {free_hardware} of them hardware; `discovery links` shows which are offered"
     );
     Finding::new(Verdict::Ok, "links", text)
 }
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Ok);
         assert_eq!(
             finding.text,
-            "3 besides the loopback: 1 needed by the node (eth0 carries the default route), 2 others, 2 of them \
+            "3 besides the loopback: 1 needed by the node (eth0 carries the default route), 2 left, 2 of them \
              hardware; `discovery links` shows which are offered"
         );
         let finding = judge_links(&survey(6, 0));

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::node::{kill, pids, runtime};
+use crate::node::{pids, runtime, signal};
 
 #[expect(
     clippy::all,
@@ -38,7 +38,7 @@ async fn connect() -> Result<RuntimeServiceClient<Channel>> {
 /// The pod has no sandbox.
 pub(crate) async fn end_sandbox(pod_uid: &str) -> Result<()> {
     if let Some(pause) = pause_process(pod_uid)? {
-        return kill(&pause);
+        return signal("KILL", &pause);
     }
     let mut runtime = connect().await?;
     let sandboxes = runtime.list_pod_sandbox(ListPodSandboxRequest {}).await?;

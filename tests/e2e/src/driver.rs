@@ -21,14 +21,15 @@ pub(crate) const RELEASE: &str = "network-driver";
 /// Within this a pod of the driver comes or goes.
 const PROMPTLY: Duration = Duration::from_mins(1);
 /// What the test node needs otherwise than by default: images that are there already, veth pairs as NICs, traces to the
-/// node's Jaeger, and slices written as often as the stories change links.
-const VALUES: [&str; 6] = [
+/// node's Jaeger, slices written as often as the stories change links, and CDI on, which only containerd 1.7 is asked about.
+const VALUES: [&str; 7] = [
     "image.pullPolicy=Never",
     "log.level=debug",
     "discovery.offerKinds={veth}",
     "discovery.hideNames={veth*,cni*}",
     "discovery.publishIntervalSeconds=1",
     "otel.endpoint=http://127.0.0.1:4317",
+    "gate.cdiConfirmed=true",
 ];
 
 /// The installed driver.

@@ -148,12 +148,12 @@ pub(crate) fn runtime() -> &'static str {
     }
 }
 
-/// Kills a process of the node.
+/// Sends a signal, such as `KILL`, to a process of the node.
 ///
 /// # Errors
 /// No such process.
-pub(crate) fn kill(pid: &str) -> Result<()> {
-    run("kill", &["-KILL", pid]).map(|_| ())
+pub(crate) fn signal(name: &str, pid: &str) -> Result<()> {
+    run("kill", &["-s", name, pid]).map(|_| ())
 }
 
 /// Processes of the node whose command line is such.

@@ -57,6 +57,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
                     keep.display()
                 ));
                 keep_logs(&keep)?;
+                // A story that took the driver away and failed must not fail those that follow.
+                drop(driver.come_back().await);
                 failed.push(story.name);
             }
         }

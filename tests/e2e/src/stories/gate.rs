@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::case::{Case, SOON, uid};
 use crate::cri;
-use crate::node::{kill, pids};
+use crate::node::{pids, signal};
 use crate::pod::NewPod;
 use crate::wait::{Seen, throughout, until};
 
@@ -20,10 +20,13 @@ pub(super) async fn a_driver_killed_before_the_sandbox_leaves_nothing_bare(
     let nic = case.nic().await?;
     let home = nic.look()?;
     case.template_for("nic", &nic).await?;
-    let before = namespaces()?;
-    let killed = tokio::task::spawn_blocking(move || kill_daemons_at_new_sandbox(&before));
-    case.create(&NewPod::named("web").template("nic").runs_only_with("net1"))
-        .await?;
+    let (before, daemons) = (namespaces()?, daemons()?);
+    let killed = tokio::task::spawn_blocking(move || {
+        wait_for_new_sandbox(&before)?;
+        daemons.iter().try_for_each(|pid| signal("KILL", pid))
+    });
+    let pod = NewPod::named("web").template("nic").runs_only_with("net1");
+    case.create(&pod).await?;
     killed.await??;
     case.runs("web").await?;
     case.pings("web", &nic).await?;
@@ -32,16 +35,34 @@ pub(super) async fn a_driver_killed_before_the_sandbox_leaves_nothing_bare(
     case.all_is_as_before(&[(&nic, home)]).await
 }
 
-/// With the whole driver away a running pod's sandbox is made again. The claim's CDI id is still defined, but the
-/// start hook finds the interface missing: no container starts.
-pub(super) async fn a_sandbox_made_again_without_the_driver_starts_nothing(
+/// All three daemons hang while a running pod's sandbox is made again. The claim's CDI id is still defined, but the
+/// start hook finds the interface missing: no container starts until the daemons go on, and then with its interface.
+pub(super) async fn a_sandbox_made_again_while_the_driver_hangs_starts_nothing(
     case: &Case,
 ) -> Result<()> {
     let nic = case.nic().await?;
+    let home = nic.look()?;
     case.template_for("nic", &nic).await?;
     let pod = case.start(&NewPod::named("web").template("nic")).await?;
-    case.driver.leave().await?;
-    cri::end_sandbox(uid(&pod)?).await?;
+    let daemons = daemons()?;
+    daemons.iter().try_for_each(|pid| signal("STOP", pid))?;
+    let held_back = nothing_starts(case, uid(&pod)?).await;
+    daemons.iter().try_for_each(|pid| signal("CONT", pid))?;
+    held_back?;
+    // The kubelet waits longer and longer between its tries.
+    until("web running again", SOON * 4, async || {
+        let running = cri::running_containers(uid(&pod)?).await?;
+        Ok(Seen::when(running == 1, format!("{running} run")))
+    })
+    .await?;
+    case.pings("web", &nic).await?;
+    case.driver.ready().await?;
+    case.delete("web").await?;
+    case.all_is_as_before(&[(&nic, home)]).await
+}
+
+async fn nothing_starts(case: &Case, uid: &str) -> Result<()> {
+    cri::end_sandbox(uid).await?;
     let refusal = "is not in the pod's network namespace";
     until("the start is refused", SOON, async || {
         let said = case.cluster.events(&case.namespace, "web").await?;
@@ -50,14 +71,10 @@ pub(super) async fn a_sandbox_made_again_without_the_driver_starts_nothing(
     })
     .await?;
     throughout("no container runs", Duration::from_secs(5), async || {
-        let running = cri::running_containers(uid(&pod)?).await?;
+        let running = cri::running_containers(uid).await?;
         Ok(Seen::when(running == 0, format!("{running} run")))
     })
-    .await?;
-    // The veth has died with the first sandbox, so there is nothing to wait for but the end.
-    case.driver.come_back().await?;
-    case.delete("web").await?;
-    case.all_is_as_before(&[]).await
+    .await
 }
 
 /// Names of the network namespaces that the runtime has made.
@@ -67,23 +84,26 @@ fn namespaces() -> Result<BTreeSet<String>> {
     names.collect()
 }
 
-/// A sandbox gets its namespace after Prepare and a tenth of a second before the runtime tells of it.
-fn kill_daemons_at_new_sandbox(before: &BTreeSet<String>) -> Result<()> {
+/// A sandbox gets its namespace after Prepare and before the runtime tells of it.
+fn wait_for_new_sandbox(before: &BTreeSet<String>) -> Result<()> {
     let deadline = std::time::Instant::now() + SOON;
     while namespaces()?.is_subset(before) {
         ensure!(std::time::Instant::now() < deadline, "no new sandbox");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let daemons = ["/nri-hook", "/dra-plugin", "/discovery"];
-    let found = pids(|command| {
-        let program = command.split(|byte| *byte == 0).next();
-        daemons
-            .iter()
-            .any(|daemon| program == Some(daemon.as_bytes()))
-    })?;
-    ensure!(found.len() == daemons.len(), "daemons: {found:?}");
-    for pid in found {
-        kill(&pid).context("kill a daemon")?;
-    }
     Ok(())
+}
+
+/// The processes of the driver, the hook first.
+fn daemons() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for daemon in ["/nri-hook", "/dra-plugin", "/discovery"] {
+        let pids = pids(|command| {
+            let program = command.split(|byte| *byte == 0).next();
+            program == Some(daemon.as_bytes())
+        })?;
+        ensure!(pids.len() == 1, "processes of {daemon}: {pids:?}");
+        found.extend(pids);
+    }
+    Ok(found)
 }
