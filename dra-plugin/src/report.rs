@@ -70,7 +70,7 @@ impl Driver {
         else {
             return Ok(());
         };
-        match self.book.put(record.clone()).await {
+        match self.book.put_back(record.clone()).await {
             Ok(()) => {
                 warn!(claim = %record.claim, claimUID = %record.claim.uid, "record put back from what the hook holds");
                 let note = format!(

@@ -24,6 +24,10 @@ use crate::health::HealthBook;
 use crate::metrics::Metrics;
 use crate::queue::{ClaimQueue, Due};
 
+/// How long a write waits for what the hook tells a moment after an attach: the health of the devices. With it the start of
+/// a pod is one write.
+const SETTLES: Duration = Duration::from_millis(250);
+
 /// Longest wait for the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -85,7 +89,7 @@ impl StatusQueue {
     /// Has an update written.
     pub(crate) fn show(&self, update: StatusUpdate) {
         let uid = update.claim.uid.clone();
-        if !self.queue.push(uid, update, Duration::ZERO) {
+        if !self.queue.push(uid, update, SETTLES) {
             warn!("claim status not written: too many claims are waiting");
         }
         self.metrics.status_waiting(self.queue.len());

@@ -68,6 +68,14 @@ impl BookError {
     }
 }
 
+/// What becomes of a record with a device in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quarantined {
+    Refused,
+    /// The device is in a pod already: it has to come home from there.
+    Kept,
+}
+
 /// The records. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
@@ -100,7 +108,7 @@ struct Request {
 
 enum Operation {
     Read(ClaimUid),
-    Put(Record),
+    Put(Record, Quarantined),
     Update(ClaimUid, Box<dyn FnOnce(&mut Record) + Send>),
     Remove(ClaimUid, Vec<(DeviceName, String)>),
     Quarantine(ClaimUid, Vec<(DeviceName, String)>),
@@ -187,7 +195,17 @@ impl Book {
     /// # Cancel safety
     /// The change is made even if the caller goes away while it waits.
     pub(crate) async fn put(&self, record: Record) -> Result<(), BookError> {
-        self.write(Operation::Put(record)).await.map(drop)
+        let operation = Operation::Put(record, Quarantined::Refused);
+        self.write(operation).await.map(drop)
+    }
+
+    /// Keeps a record that was lost while its devices are in a pod.
+    ///
+    /// # Errors
+    /// Also when another record holds one of its devices.
+    pub(crate) async fn put_back(&self, record: Record) -> Result<(), BookError> {
+        let operation = Operation::Put(record, Quarantined::Kept);
+        self.write(operation).await.map(drop)
     }
 
     /// Changes a record, if there is one, and returns it. The claim and the devices must stay what they are.
@@ -309,7 +327,7 @@ impl Writer {
     fn stage(&mut self, operation: Operation) -> Result<Staged, BookError> {
         let staged = match operation {
             Operation::Read(uid) => Staged::record(self.state.records.get(&uid).cloned()),
-            Operation::Put(record) => self.put(record)?,
+            Operation::Put(record, quarantined) => self.put(record, quarantined)?,
             Operation::Update(uid, change) => self.update(&uid, change),
             Operation::Remove(uid, quarantined) => {
                 let record = self.state.records.get(&uid).cloned();
@@ -331,7 +349,7 @@ impl Writer {
         Ok(staged)
     }
 
-    fn put(&self, record: Record) -> Result<Staged, BookError> {
+    fn put(&self, record: Record, quarantined: Quarantined) -> Result<Staged, BookError> {
         for attachment in &record.attachments {
             let device = &attachment.device.name;
             let holder = self.state.devices.get(device);
@@ -342,7 +360,9 @@ impl Writer {
                     holder: other.claim.clone(),
                 });
             }
-            if let Some(quarantine) = self.state.quarantined.get(device) {
+            let quarantine = self.state.quarantined.get(device);
+            let refused = quarantine.filter(|_| quarantined == Quarantined::Refused);
+            if let Some(quarantine) = refused {
                 return Err(BookError::Quarantined(Arc::clone(quarantine)));
             }
         }

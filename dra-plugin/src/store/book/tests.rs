@@ -95,6 +95,16 @@ async fn a_device_in_quarantine_gets_into_no_new_record() {
 }
 
 #[tokio::test]
+async fn a_lost_record_is_put_back_though_its_device_is_in_quarantine() {
+    let (book, _store) = start(Contents::default());
+    book.put(record("c-1", &["eth1"])).await.unwrap();
+    book.remove(&uid("c-1"), bent("eth1")).await.unwrap();
+    book.put_back(record("c-1", &["eth1"])).await.unwrap();
+    assert_eq!(book.records().len(), 1);
+    assert_eq!(book.quarantined().len(), 1);
+}
+
+#[tokio::test]
 async fn only_a_device_in_quarantine_that_no_record_holds_is_released() {
     let (book, _store) = start(Contents::default());
     let eth1 = "eth1".parse().unwrap();
