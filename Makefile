@@ -44,6 +44,10 @@ e2e: ## Run the driver on a real one-node Kubernetes (root; KUBERNETES=1.31, CON
 e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd, and print a table (root; docs/versions.md)
 	@tests/e2e/matrix
 
+.PHONY: vm
+vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12 (root; KERNELS=6.12, TESTS="words of names")
+	@tests/vm/run $(TESTS)
+
 .PHONY: check
 check: fmt-check clippy doc check-arrows deny check-chart lint-dockerfile ## Run every check that is not a test
 

@@ -203,7 +203,7 @@ impl Cluster {
     /// The difference that is left.
     pub async fn home_is(&self, wanted: &State) -> anyhow::Result<()> {
         let (home, wanted) = (self.node.home().clone(), wanted.clone());
-        let compare = move || home.wait_for_state(&wanted, PATIENCE);
+        let compare = move || home.wait_for_state(&wanted, slowed(PATIENCE));
         let compared = tokio::task::spawn_blocking(compare).await?;
         compared.with_context(|| format!("hook's log:\n{}", self.tail(Component::NriHook)))
     }

@@ -16,7 +16,7 @@ pub fn slowed(time: Duration) -> Duration {
     time.saturating_mul(factor)
 }
 
-/// Looks until `probe` gives something.
+/// Looks until `probe` gives something. The limit is for a machine of ordinary speed ([`slowed`]).
 ///
 /// # Errors
 /// It gave nothing within the limit; the error names what was waited for.
@@ -25,7 +25,7 @@ pub async fn until<T>(
     limit: Duration,
     mut probe: impl AsyncFnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
-    let started = Instant::now();
+    let (started, limit) = (Instant::now(), slowed(limit));
     loop {
         if let Some(found) = probe().await {
             return Ok(found);

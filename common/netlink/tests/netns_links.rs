@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use network_driver_common::model::IfName;
 use network_driver_netlink::testing::{Namespace, skipped_without};
@@ -240,14 +241,19 @@ fn netns_a_listing_beside_changes_misses_no_link() {
     let enough = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&enough);
     let busy = home.clone();
+    let mut socket = home.socket().unwrap();
+    let begun = Instant::now();
+    socket.links().unwrap();
+    // Changes come as fast as a listing is long, or none would ever be whole on a slow machine.
+    let pause = begun.elapsed().saturating_mul(2);
     let changes = std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             busy.veth("passing", &other, "by").unwrap();
             let index = busy.link("passing").unwrap().index;
             busy.socket().unwrap().delete_link(index).unwrap();
+            std::thread::sleep(pause);
         }
     });
-    let mut socket = home.socket().unwrap();
     for _ in 0..100 {
         let links = socket.links().unwrap();
         let names = links.into_iter().map(|link| link.name);

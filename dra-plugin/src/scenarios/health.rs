@@ -1,5 +1,7 @@
 //! A device that does not work in its pod: told to the kubelet, to discovery, in the claim's status and as an event.
 
+use std::time::Duration;
+
 use network_driver_proto::bus::Detached;
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::health_v1::dra_resource_health_client::DraResourceHealthClient;
@@ -53,15 +55,18 @@ async fn until_kubelet_hears(
     stream: &mut Streaming<NodeWatchResourcesResponse>,
     want: HealthStatus,
 ) {
-    loop {
-        let report = stream.message().await.unwrap().unwrap();
-        let is_eth1 = |name: &str| name == "eth1";
-        let mut devices = report.devices.iter();
-        let device = devices.find(|d| is_eth1(&d.device.as_ref().unwrap().device_name));
-        if device.unwrap().health() == want {
-            return;
+    let hear = async {
+        loop {
+            let report = stream.message().await.unwrap().unwrap();
+            let mut devices = report.devices.iter();
+            let eth1 = devices.find(|d| d.device.as_ref().unwrap().device_name == "eth1");
+            if eth1.unwrap().health() == want {
+                return;
+            }
         }
-    }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(5), hear).await;
+    heard.unwrap_or_else(|_| panic!("the kubelet does not hear within 5 s: {want:?}"));
 }
 
 #[tokio::test]

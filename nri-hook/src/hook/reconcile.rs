@@ -116,20 +116,11 @@ impl<D: Devices> Hook<D> {
     /// Acts on what was found: the claim's id is defined exactly while all its devices are there.
     async fn found(&self, holding: &Holding, record: &Arc<Record>, presences: &[Presence]) {
         let claim = &record.claim.uid;
-        let mut gone = Vec::new();
-        for (attachment, presence) in record.attachments.iter().zip(presences) {
-            let device = &attachment.device.name;
-            let health = match presence {
-                Presence::Here { carrier: true } => Health::Works,
-                Presence::Here { carrier: false } => Health::CarrierDown,
-                Presence::Gone => {
-                    gone.push(device.clone());
-                    Health::Gone
-                }
-            };
-            self.health
-                .note(claim, device, holding.pod.as_ref(), health);
-        }
+        let devices = record.attachments.iter().map(|a| &a.device.name);
+        let found: Vec<_> = devices.zip(presences).collect();
+        let is_gone = |(_, presence): &&(&DeviceName, &Presence)| **presence == Presence::Gone;
+        let gone: Vec<_> = found.iter().filter(is_gone).collect();
+        let gone: Vec<_> = gone.iter().map(|(device, _)| (*device).clone()).collect();
         let whole = gone.is_empty();
         let (cdi, kept) = (self.cdi.clone(), Arc::clone(record));
         let interfaces = holding.interfaces.clone();
@@ -155,6 +146,16 @@ impl<D: Devices> Hook<D> {
         if holding.state != state {
             say(holding, record, &gone);
             self.sandboxes.set_state(claim, state);
+        }
+        // Told when the gate is as it has to be.
+        for (device, presence) in found {
+            let health = match presence {
+                Presence::Here { carrier: true } => Health::Works,
+                Presence::Here { carrier: false } => Health::CarrierDown,
+                Presence::Gone => Health::Gone,
+            };
+            self.health
+                .note(claim, device, holding.pod.as_ref(), health);
         }
     }
 

@@ -60,8 +60,8 @@ fn what_cannot_be_read_starts_nothing() {
 
 #[test]
 fn a_container_starts_only_with_its_claims_link() {
-    let pod = Namespace::new().unwrap();
-    pod.veth("e-c", &Namespace::new().unwrap(), "far").unwrap();
+    let (pod, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
+    pod.veth("e-c", &far, "far").unwrap();
     let container = Container::in_namespace(&pod);
     let unmarked = refusal(&argument("c"), &container.state());
     assert!(

@@ -12,6 +12,7 @@ pub(crate) struct Wants {
     class: String,
     requests: Vec<Value>,
     config: Vec<Value>,
+    constraints: Vec<Value>,
 }
 
 impl Wants {
@@ -21,6 +22,7 @@ impl Wants {
             class: class.to_owned(),
             requests: Vec::new(),
             config: Vec::new(),
+            constraints: Vec::new(),
         }
     }
 
@@ -34,8 +36,13 @@ impl Wants {
     }
 
     /// One more NIC, the one of this name on the node.
-    pub(crate) fn request_link(mut self, name: &str, link: &str) -> Self {
+    pub(crate) fn request_link(self, name: &str, link: &str) -> Self {
         let expression = format!(r#"device.attributes["{DRIVER}"].ifName == "{link}""#);
+        self.request_such(name, &expression)
+    }
+
+    /// One more NIC that this CEL expression is true of.
+    pub(crate) fn request_such(mut self, name: &str, expression: &str) -> Self {
         self.requests.push(json!({
             "name": name,
             "exactly": {
@@ -43,6 +50,20 @@ impl Wants {
                 "selectors": [{"cel": {"expression": expression}}],
             },
         }));
+        self
+    }
+
+    /// One more device, any of another DeviceClass.
+    pub(crate) fn request_of(mut self, name: &str, class: &str) -> Self {
+        let exactly = json!({"deviceClassName": class});
+        self.requests
+            .push(json!({"name": name, "exactly": exactly}));
+        self
+    }
+
+    /// All devices have the same value of this attribute.
+    pub(crate) fn alike_in(mut self, attribute: &str) -> Self {
+        self.constraints.push(json!({"matchAttribute": attribute}));
         self
     }
 
@@ -58,7 +79,11 @@ impl Wants {
     }
 
     fn spec(&self) -> Value {
-        json!({"devices": {"requests": self.requests, "config": self.config}})
+        json!({"devices": {
+            "requests": self.requests,
+            "config": self.config,
+            "constraints": self.constraints,
+        }})
     }
 
     /// The claim of this name.

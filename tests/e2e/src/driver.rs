@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::case::{name, state};
 use crate::cluster::Cluster;
 use crate::node::{run, runtime};
-use crate::wait::{Seen, until};
+use crate::wait::{Seen, slowed, until};
 
 /// Helm release, namespace and name of the chart's objects.
 pub(crate) const RELEASE: &str = "network-driver";
@@ -53,7 +53,8 @@ impl Driver {
     /// # Errors
     /// Helm failed: with what it said.
     pub(crate) async fn install(&self, values: &[&str]) -> Result<String> {
-        let said = self.helm_upgrade(&["--wait", "--timeout", "2m"], values)?;
+        let timeout = format!("{}s", slowed(Duration::from_mins(2)).as_secs());
+        let said = self.helm_upgrade(&["--wait", "--timeout", &timeout], values)?;
         self.ready().await?;
         Ok(said)
     }

@@ -9,6 +9,7 @@
     reason = "a test program: JSON is read by index, null where nothing is; times are small"
 )]
 
+mod card;
 mod case;
 mod claim;
 mod cluster;
@@ -24,6 +25,7 @@ mod resource;
 mod stories;
 mod suite;
 mod table;
+mod toy;
 mod wait;
 
 use std::path::PathBuf;

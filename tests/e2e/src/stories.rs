@@ -6,6 +6,7 @@ use futures::future::LocalBoxFuture;
 use crate::case::Case;
 
 mod basic;
+mod cards;
 mod driver;
 mod examples;
 mod gate;
@@ -21,7 +22,7 @@ mod trouble;
 /// One story.
 pub(crate) struct Story {
     pub(crate) name: &'static str,
-    /// `@core`: told on every version of Kubernetes and containerd.
+    /// `@core`: told on every version of Kubernetes and containerd. `@card`: told of real cards, where there are any.
     pub(crate) tags: &'static [&'static str],
     pub(crate) tell: fn(&Case) -> LocalBoxFuture<'_, Result<()>>,
 }
@@ -67,6 +68,9 @@ pub(crate) const STORIES: &[Story] = stories![
     examples::every_example_keeps_its_promise,
     install::wrong_parameters_are_refused_where_they_are_written,
     times::times_are_measured,
+    @card cards::a_pod_gets_a_whole_card,
+    @card cards::a_pod_gets_a_function_of_a_card,
+    @card cards::a_card_and_another_drivers_device_are_on_one_pcie_root,
     health::a_nic_in_quarantine_is_offered_to_nobody_until_it_is_released,
     install::preflight_says_what_the_node_lacks,
     driver::a_replaced_driver_takes_over,

@@ -12,6 +12,7 @@ use crate::case::Case;
 use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::stories::{STORIES, Story};
+use crate::wait::slowed;
 use crate::{node, numbers, picture, table};
 
 /// No story takes longer; one that does is stuck.
@@ -94,9 +95,10 @@ async fn tell(cluster: &Cluster, driver: &Driver, number: u8, story: &Story) -> 
     let case = Case::open(cluster, driver, number, story.name)
         .await
         .context("set the stage")?;
-    let told = tokio::time::timeout(LIMIT, (story.tell)(&case)).await;
+    let limit = slowed(LIMIT);
+    let told = tokio::time::timeout(limit, (story.tell)(&case)).await;
     let told = told
-        .with_context(|| format!("stuck: took longer than {LIMIT:?}"))
+        .with_context(|| format!("stuck: took longer than {limit:?}"))
         .flatten();
     let closed = case.close().await.context("clear the stage");
     told.and(closed)

@@ -27,6 +27,14 @@ impl Seen<()> {
     }
 }
 
+/// A time that a machine of ordinary speed needs, as long as this one may take: times `NETWORK_DRIVER_TEST_SLOWNESS`, a
+/// whole number, where that is set.
+pub(crate) fn slowed(time: Duration) -> Duration {
+    let factor = std::env::var("NETWORK_DRIVER_TEST_SLOWNESS").ok();
+    let factor = factor.and_then(|text| text.parse().ok()).unwrap_or(1);
+    time.saturating_mul(factor)
+}
+
 /// Looks until it is so. An error of a look is a state like any other: the API server may be away for a while.
 ///
 /// # Errors
@@ -36,7 +44,7 @@ pub(crate) async fn until<T>(
     within: Duration,
     mut look: impl AsyncFnMut() -> Result<Seen<T>>,
 ) -> Result<T> {
-    let started = Instant::now();
+    let (started, within) = (Instant::now(), slowed(within));
     loop {
         let state = match look().await {
             Ok(Seen::Yes(value)) => return Ok(value),

@@ -218,6 +218,10 @@ impl<'a> Cycle<'a> {
         };
         let before = std::mem::replace(&mut self.read, view.reading);
         if writes.is_empty() {
+            tracing::debug!(
+                devices = built.devices,
+                "ResourceSlices are as they should be"
+            );
             self.succeeded(devices.len());
             return;
         }

@@ -15,6 +15,7 @@ const PREPARE: &str = "0af7651916cd43dd8448eb211c80319c";
 const OTHER: &str = "1af7651916cd43dd8448eb211c80319c";
 const EARLIER: &str = "2af7651916cd43dd8448eb211c80319c";
 
+#[expect(clippy::unnecessary_wraps, reason = "as records and requests hold it")]
 fn context(trace: &str, sampled: bool) -> Option<String> {
     let flags = u8::from(sampled);
     Some(format!("00-{trace}-b7ad6b7169203331-{flags:02x}"))
@@ -82,7 +83,7 @@ fn run(records: &[(Arc<Record>, Served)], caller: Option<&str>) -> Vec<SpanData>
             &records,
             &served,
             "boot",
-        ))
+        ));
     })
 }
 
