@@ -1,6 +1,8 @@
 //! Daemons and the runtime killed while a pod holds a device: nothing changes, and the end works.
 
 use network_driver_common::bus::Component;
+use network_driver_tests::cluster::PATIENCE;
+use network_driver_tests::wait::until_true;
 
 use crate::{FAR_1, cluster};
 
@@ -14,6 +16,15 @@ async fn a_restart_changes_nothing(component: Component) {
         .create();
     let pod = cluster.pod("web", &[&claim]);
     pod.start().await.unwrap();
+    // The last thing that the kernel adds by itself.
+    let settled = || {
+        let state = pod.state().unwrap().to_string();
+        let own = |l: &str| l.starts_with("route fe80::") && l.contains("/128 table 255 over net1");
+        state.lines().any(own)
+    };
+    until_true("the pod's own IPv6 route", PATIENCE, settled)
+        .await
+        .unwrap();
     let during = (
         pod.state().unwrap(),
         cluster.home().unwrap(),
@@ -79,11 +90,7 @@ async fn netns_all_daemons_killed_and_started_the_other_way_round_change_nothing
     ] {
         cluster.start_daemon(component).unwrap();
     }
-    cluster
-        .runtime
-        .synchronised(2, network_driver_tests::cluster::PATIENCE)
-        .await
-        .unwrap();
+    cluster.runtime.synchronised(2, PATIENCE).await.unwrap();
     cluster.ready().await.unwrap();
     pod.ping(FAR_1).await.unwrap();
     assert_eq!(cluster.api.slices(), slices);
@@ -143,11 +150,7 @@ async fn netns_an_unprepare_without_the_hook_is_an_error_until_it_is_back() {
     assert!(refused.contains("hook"), "{refused}");
     pod.ping(FAR_1).await.unwrap();
     cluster.start_daemon(Component::NriHook).unwrap();
-    cluster
-        .runtime
-        .synchronised(2, network_driver_tests::cluster::PATIENCE)
-        .await
-        .unwrap();
+    cluster.runtime.synchronised(2, PATIENCE).await.unwrap();
     cluster.ready().await.unwrap();
     pod.end().await.unwrap();
     cluster.home_is(&before).await.unwrap();
@@ -167,11 +170,7 @@ async fn netns_a_link_that_died_with_its_pod_while_the_hook_was_away_does_not_ho
     cluster.kill_daemon(Component::NriHook).unwrap();
     pod.stop().await.unwrap();
     cluster.start_daemon(Component::NriHook).unwrap();
-    cluster
-        .runtime
-        .synchronised(2, network_driver_tests::cluster::PATIENCE)
-        .await
-        .unwrap();
+    cluster.runtime.synchronised(2, PATIENCE).await.unwrap();
     cluster.ready().await.unwrap();
     pod.unprepare().await.unwrap();
     assert_eq!(cluster.links_at_home().unwrap(), ["eth2"]);
