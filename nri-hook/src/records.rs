@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use network_driver_common::model::{ClaimUid, PodUid, Protected, Record};
 
-pub(crate) use health::{Health, HealthBoard};
+pub(crate) use health::HealthBoard;
 pub(crate) use reports::{Happened, Reports};
 
 /// The held records.

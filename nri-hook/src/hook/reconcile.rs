@@ -1,14 +1,14 @@
 //! Comparing what is believed with what is. A device can leave a pod without a word from the runtime: unplugged, taken
 //! by hand, fallen home with a namespace that died. Then no container of the claim may start any more, until it is back.
 //!
-//! Looked at when a link of a pod or a link with our mark at home has changed, and every few minutes: events get lost.
+//! Looked at when a link of the pod has changed, and every few minutes: events get lost.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use network_driver_common::model::{ClaimUid, DeviceName, Record};
+use network_driver_common::model::{ClaimUid, Record};
 use network_driver_netlink::{Group, Monitor, Netns};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
@@ -20,7 +20,6 @@ use super::{Hook, blocking};
 use crate::chain;
 use crate::devices::Devices;
 use crate::links::Presence;
-use crate::records::Health;
 use crate::sandbox::{Holding, HoldingState};
 
 /// Between two looks that nothing has caused.
@@ -118,9 +117,8 @@ impl<D: Devices> Hook<D> {
         let claim = &record.claim.uid;
         let devices = record.attachments.iter().map(|a| &a.device.name);
         let found: Vec<_> = devices.zip(presences).collect();
-        let is_gone = |(_, presence): &&(&DeviceName, &Presence)| **presence == Presence::Gone;
-        let gone: Vec<_> = found.iter().filter(is_gone).collect();
-        let gone: Vec<_> = gone.iter().map(|(device, _)| (*device).clone()).collect();
+        let gone = found.iter().filter(|it| *it.1 == Presence::Gone);
+        let gone: Vec<_> = gone.map(|(device, _)| device.as_str()).collect();
         let whole = gone.is_empty();
         let (cdi, kept) = (self.cdi.clone(), Arc::clone(record));
         let interfaces = holding.interfaces.clone();
@@ -149,13 +147,8 @@ impl<D: Devices> Hook<D> {
         }
         // Told when the gate is as it has to be.
         for (device, presence) in found {
-            let health = match presence {
-                Presence::Here { carrier: true } => Health::Works,
-                Presence::Here { carrier: false } => Health::CarrierDown,
-                Presence::Gone => Health::Gone,
-            };
             self.health
-                .note(claim, device, holding.pod.as_ref(), health);
+                .note(claim, device, holding.pod.as_ref(), presence.fault());
         }
     }
 
@@ -179,14 +172,13 @@ impl<D: Devices> Hook<D> {
     }
 }
 
-fn say(holding: &Holding, record: &Record, gone: &[DeviceName]) {
-    let names: Vec<_> = gone.iter().map(DeviceName::as_str).collect();
+fn say(holding: &Holding, record: &Record, gone: &[&str]) {
     let (claim, pod) = (&record.claim, holding.pod.as_ref().map(ToString::to_string));
     let pod = pod.unwrap_or_default();
-    if names.is_empty() {
+    if gone.is_empty() {
         info!(claim = %claim, claimUID = %claim.uid, pod, "the claim's devices are back in the pod");
     } else {
-        let device = names.join(", ");
+        let device = gone.join(", ");
         error!(claim = %claim, claimUID = %claim.uid, pod, device, "device gone from its pod");
     }
 }

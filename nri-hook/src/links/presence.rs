@@ -1,6 +1,6 @@
 //! Whether the devices of an attached claim still are where they were attached.
 
-use network_driver_common::model::{Attachment, Record};
+use network_driver_common::model::{Attachment, FaultReason, Record};
 use network_driver_netlink::{Link, Netns, Socket};
 
 use super::{FindAttachedError, Links, identity};
@@ -15,6 +15,17 @@ pub(crate) enum Presence {
     },
     /// It is not: unplugged, without a driver, taken away by hand.
     Gone,
+}
+
+impl Presence {
+    /// What is wrong with it, if anything is.
+    pub(crate) fn fault(self) -> Option<FaultReason> {
+        match self {
+            Self::Here { carrier: true } => None,
+            Self::Here { carrier: false } => Some(FaultReason::CarrierDown),
+            Self::Gone => Some(FaultReason::DeviceGone),
+        }
+    }
 }
 
 impl Links {

@@ -2,40 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use network_driver_common::model::{ClaimUid, DeviceName, PodRef};
+use network_driver_common::model::{
+    ClaimUid, DeviceFault, DeviceHealth, DeviceName, FaultReason, PodRef,
+};
 use network_driver_proto::bus;
 use tokio::sync::Notify;
 
-/// How a device does in its pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// As far as can be told.
-    Works,
-    /// Its link is up and has no carrier.
-    CarrierDown,
-    /// It is not in the pod: unplugged, without a driver, taken away by hand.
-    Gone,
-}
-
-impl Health {
-    /// Word of the closed list; empty when healthy.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Works => "",
-            Self::CarrierDown => "CarrierDown",
-            Self::Gone => "DeviceGone",
-        }
-    }
-
-    fn sentence(self, device: &DeviceName) -> String {
-        match self {
-            Self::Works => String::new(),
-            Self::CarrierDown => format!("device {device} has no carrier"),
-            Self::Gone => format!(
-                "device {device} is gone from its pod: it was unplugged, lost its driver or was taken away by hand"
-            ),
+/// What is wrong with a device in its pod, for people.
+fn sentence(device: &DeviceName, reason: FaultReason) -> String {
+    match reason {
+        FaultReason::CarrierDown => format!("device {device} has no carrier"),
+        FaultReason::DeviceGone => format!(
+            "device {device} is gone from its pod: it was unplugged, lost its driver or was taken away by hand"
+        ),
+        FaultReason::Quarantined | FaultReason::Unknown => {
+            format!("device {device} does not work")
         }
     }
 }
@@ -58,32 +41,40 @@ struct State {
 struct Entry {
     /// Later changes have greater numbers.
     number: u64,
-    health: Health,
-    since: SystemTime,
-    pod: Option<PodRef>,
+    health: DeviceHealth,
 }
 
 impl HealthBoard {
-    /// Notes how a device does. What was noted before is news to nobody.
+    /// Notes what is wrong with a device, if anything is. What was noted before is news to nobody.
     pub(crate) fn note(
         &self,
         claim: &ClaimUid,
         device: &DeviceName,
         pod: Option<&PodRef>,
-        health: Health,
+        fault: Option<FaultReason>,
     ) {
         let mut state = self.state();
         let key = (claim.clone(), device.clone());
-        let same = |entry: &Entry| entry.health == health && entry.pod.as_ref() == pod;
+        let same = |Entry { health, .. }: &Entry| {
+            health.fault.as_ref().map(|fault| fault.reason) == fault && health.pod.as_ref() == pod
+        };
         if state.devices.get(&key).is_some_and(same) {
             return;
         }
         state.last = state.last.saturating_add(1);
+        let fault = fault.map(|reason| DeviceFault {
+            reason,
+            message: sentence(device, reason),
+            since: SystemTime::now(),
+        });
         let entry = Entry {
             number: state.last,
-            health,
-            since: SystemTime::now(),
-            pod: pod.cloned(),
+            health: DeviceHealth {
+                claim: claim.clone(),
+                device: device.clone(),
+                pod: pod.cloned(),
+                fault,
+            },
         };
         state.devices.insert(key, entry);
         drop(state);
@@ -98,21 +89,10 @@ impl HealthBoard {
     /// What has changed after this number, in order, and the number of the newest.
     pub(crate) fn after(&self, number: u64) -> (u64, Vec<bus::DeviceHealth>) {
         let state = self.state();
-        let newer = state.devices.iter();
-        let mut newer: Vec<_> = newer.filter(|(_, entry)| entry.number > number).collect();
-        newer.sort_by_key(|(_, entry)| entry.number);
-        let messages = newer.into_iter().map(|((claim, device), entry)| {
-            let since = entry.since.duration_since(UNIX_EPOCH).unwrap_or_default();
-            bus::DeviceHealth {
-                claim_uid: claim.to_string(),
-                device: device.to_string(),
-                healthy: entry.health == Health::Works,
-                reason: entry.health.reason().to_owned(),
-                message: entry.health.sentence(device),
-                since_unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
-                pod: entry.pod.as_ref().map(Into::into),
-            }
-        });
+        let newer = state.devices.values();
+        let mut newer: Vec<_> = newer.filter(|entry| entry.number > number).collect();
+        newer.sort_by_key(|entry| entry.number);
+        let messages = newer.into_iter().map(|entry| (&entry.health).into());
         (state.last, messages.collect())
     }
 
@@ -140,13 +120,13 @@ mod tests {
     fn only_changes_are_news_and_a_new_session_hears_all() {
         let board = HealthBoard::default();
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
-        board.note(&claim("c"), &a, None, Health::Works);
-        board.note(&claim("c"), &b, None, Health::Works);
+        board.note(&claim("c"), &a, None, None);
+        board.note(&claim("c"), &b, None, None);
         let (seen, first) = board.after(0);
         assert_eq!(first.len(), 2);
-        board.note(&claim("c"), &a, None, Health::Works);
+        board.note(&claim("c"), &a, None, None);
         assert_eq!(board.after(seen).1, [], "nothing has changed");
-        board.note(&claim("c"), &a, None, Health::Gone);
+        board.note(&claim("c"), &a, None, Some(FaultReason::DeviceGone));
         let (_, news) = board.after(seen);
         let [gone] = news.as_slice() else {
             panic!("{news:?}");
