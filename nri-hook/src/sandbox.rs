@@ -24,8 +24,8 @@ pub(crate) struct Holding {
     pub(crate) netns: Option<Netns>,
     /// Where the runtime had mounted it.
     pub(crate) path: Option<PathBuf>,
-    /// What the devices were attached from; `None` when only marks on links are known.
-    pub(crate) record: Option<Arc<Record>>,
+    /// What the devices were attached from.
+    pub(crate) record: Arc<Record>,
     /// The interfaces in the pod.
     pub(crate) interfaces: Vec<AttachedInterface>,
     /// Whether it is whole, or on its way home.
@@ -39,10 +39,9 @@ pub(crate) struct Holding {
 impl Holding {
     /// What its end is linked to: what attached it, or else its Prepare.
     pub(crate) fn linked(&self) -> (LinkTo, Option<&str>) {
-        match (&self.traceparent, &self.record) {
-            (Some(attach), _) => (LinkTo::Attach, Some(attach)),
-            (None, Some(record)) => (LinkTo::Prepare, record.traceparent.as_deref()),
-            (None, None) => (LinkTo::Prepare, None),
+        match &self.traceparent {
+            Some(attach) => (LinkTo::Attach, Some(attach)),
+            None => (LinkTo::Prepare, self.record.traceparent.as_deref()),
         }
     }
 }
@@ -252,7 +251,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{claim, pod};
+    use crate::testing::{claim, pod, record};
 
     fn holding(sandbox: &str) -> Holding {
         Holding {
@@ -260,7 +259,7 @@ mod tests {
             pod: None,
             netns: None,
             path: None,
-            record: None,
+            record: Arc::new(record("c", &[])),
             interfaces: Vec::new(),
             state: HoldingState::Attached,
             traceparent: None,

@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, error, info, warn};
 use super::{Hook, blocking, trace};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::{Detached, MarkedLink, Quarantined};
+use crate::links::MarkedLink;
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -113,11 +113,9 @@ impl<D: Devices> Hook<D> {
                 continue;
             }
             let record = Arc::new(record.clone());
-            if let Some(Detached { quarantined }) = self.bring_home(&record, None).await {
+            // What is not home as it was, this says by itself.
+            if self.bring_home(&record, None).await.is_some() {
                 self.records.forget(claim);
-                for Quarantined { device, reason, .. } in quarantined {
-                    error!(claimUID = %claim, %device, reason, "device of a lost claim not home as it was");
-                }
             }
         }
     }
@@ -172,7 +170,7 @@ impl<D: Devices> Hook<D> {
                 pod: Some(pod.owner.clone()),
                 netns: netns.clone(),
                 path: pod.netns.clone(),
-                record: Some(record),
+                record,
                 interfaces,
                 state,
                 traceparent: None,
@@ -208,7 +206,7 @@ impl<D: Devices> Hook<D> {
                     pod: None,
                     netns: None,
                     path: None,
-                    record: Some(Arc::clone(&shown.record)),
+                    record: Arc::clone(&shown.record),
                     interfaces: Vec::new(),
                     state: HoldingState::Leaving,
                     traceparent: None,

@@ -234,7 +234,7 @@ impl<D: Devices> Hook<D> {
                 pod: Some(pod.owner.clone()),
                 netns: Some(netns.clone()),
                 path: Some(path.clone()),
-                record: Some(record),
+                record,
                 interfaces: interfaces.clone(),
                 state: HoldingState::Attached,
                 traceparent: traceparent.clone(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use network_driver_common::model::{ClaimUid, Record};
 use network_driver_common::telemetry;
 use network_driver_netlink::Netns;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span};
 
 use super::{Hook, blocking};
 use crate::chain;
@@ -22,16 +22,9 @@ impl<D: Devices> Hook<D> {
             return Vec::new();
         };
         self.sandboxes.leave(claim);
-        let record = holding
-            .record
-            .clone()
-            .or_else(|| self.records.committed(claim));
-        let Some(record) = record else {
-            warn!(claimUID = %claim, "devices cannot be brought home: their record is lost");
-            return Vec::new();
-        };
+        let record = &holding.record;
         let begun = Instant::now();
-        let detached = self.bring_home(&record, holding.netns.clone()).await;
+        let detached = self.bring_home(record, holding.netns.clone()).await;
         let Some(Detached { quarantined }) = detached else {
             self.metrics.detach_failed("InterfaceDetachFailed");
             return Vec::new();
@@ -41,7 +34,7 @@ impl<D: Devices> Hook<D> {
             claim = %record.claim, claimUID = %claim, sandbox = %holding.sandbox,
             quarantined = quarantined.len(), durationMs = took.as_millis(), "claim detached"
         );
-        self.metrics.detached(&record, took);
+        self.metrics.detached(record, took);
         if !quarantined.iter().any(|device| device.away) {
             self.sandboxes.release(claim);
             self.health.forget(claim);

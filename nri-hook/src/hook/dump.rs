@@ -87,10 +87,6 @@ fn attached_row(
         std::sync::Arc<Holding>,
     ),
 ) -> AttachedRow {
-    let name = holding
-        .record
-        .as_ref()
-        .map(|record| record.claim.to_string());
     let interfaces = holding.interfaces.iter().map(|interface| InterfaceRow {
         device: interface.device.to_string(),
         home_name: interface.home_name.to_string(),
@@ -102,7 +98,7 @@ fn attached_row(
             .collect(),
     });
     AttachedRow {
-        claim: name.unwrap_or_default(),
+        claim: holding.record.claim.to_string(),
         claim_uid: claim.to_string(),
         pod: holding
             .pod

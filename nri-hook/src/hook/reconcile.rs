@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use network_driver_common::model::{ClaimUid, Record};
+use network_driver_common::model::ClaimUid;
 use network_driver_netlink::{Group, Monitor, Netns};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
@@ -94,16 +94,16 @@ impl<D: Devices> Hook<D> {
             self.changed.notify_one();
             return;
         }
-        let (Some(record), Some(netns)) = (holding.record.clone(), holding.netns.clone()) else {
+        let Some(netns) = holding.netns.clone() else {
             return;
         };
         if holding.watch.is_none() {
             // Before the look, so that no change falls between the two.
             self.watch(claim, &netns);
         }
-        let (devices, looked) = (Arc::clone(&self.devices), Arc::clone(&record));
+        let (devices, looked) = (Arc::clone(&self.devices), Arc::clone(&holding.record));
         match blocking(move || devices.presence(&looked, &netns)).await {
-            Ok(Ok(presences)) => self.found(&holding, &record, &presences).await,
+            Ok(Ok(presences)) => self.found(&holding, &presences).await,
             // Nothing is taken from a pod on a guess.
             Ok(Err(failed)) => {
                 warn!(claimUID = %claim, err = chain(&failed), "links of a pod unknown");
@@ -113,7 +113,8 @@ impl<D: Devices> Hook<D> {
     }
 
     /// Acts on what was found: the claim's id is defined exactly while all its devices are there.
-    async fn found(&self, holding: &Holding, record: &Arc<Record>, presences: &[Presence]) {
+    async fn found(&self, holding: &Holding, presences: &[Presence]) {
+        let record = &holding.record;
         let claim = &record.claim.uid;
         let devices = record.attachments.iter().map(|a| &a.device.name);
         let found: Vec<_> = devices.zip(presences).collect();
@@ -142,7 +143,7 @@ impl<D: Devices> Hook<D> {
             HoldingState::Incomplete
         };
         if holding.state != state {
-            say(holding, record, &gone);
+            say(holding, &gone);
             self.sandboxes.set_state(claim, state);
         }
         // Told when the gate is as it has to be.
@@ -172,8 +173,11 @@ impl<D: Devices> Hook<D> {
     }
 }
 
-fn say(holding: &Holding, record: &Record, gone: &[&str]) {
-    let (claim, pod) = (&record.claim, holding.pod.as_ref().map(ToString::to_string));
+fn say(holding: &Holding, gone: &[&str]) {
+    let (claim, pod) = (
+        &holding.record.claim,
+        holding.pod.as_ref().map(ToString::to_string),
+    );
     let pod = pod.unwrap_or_default();
     if gone.is_empty() {
         info!(claim = %claim, claimUID = %claim.uid, pod, "the claim's devices are back in the pod");

@@ -333,7 +333,7 @@ impl<D: Devices> Hook<D> {
         for (claim, holding) in self.sandboxes.holdings() {
             let record = self.records.committed(&claim);
             let known = record.and_then(|record| record.sandbox.clone());
-            let lost = holding.record.clone().filter(|_| !told.contains(&claim));
+            let lost = (!told.contains(&claim)).then(|| Arc::clone(&holding.record));
             if self.sandboxes.is_attached(&claim, &holding.sandbox)
                 && (lost.is_some() || known.as_ref() != Some(&holding.sandbox))
                 && (lost.is_some() || !self.reports.is_waiting(&claim))

@@ -186,7 +186,7 @@ fn the_end_of_a_sandbox_is_linked_once_to_what_attached_its_claims() {
             pod: None,
             netns: None,
             path: None,
-            record: Some(prepared("a", PREPARE)),
+            record: prepared("a", PREPARE),
             interfaces: Vec::new(),
             state: HoldingState::Attached,
             traceparent,
