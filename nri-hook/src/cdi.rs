@@ -81,7 +81,8 @@ impl Directory {
         })
     }
 
-    /// Defines the id `<driver>/claim=<uid>` of an attached claim: all of its file, or nothing.
+    /// Defines the id `<driver>/claim=<uid>` of an attached claim: all of its file, or nothing. One that is defined so
+    /// already is left alone.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -108,11 +109,15 @@ impl Directory {
             "kind": format!("{}/claim", self.driver),
             "devices": [{ "name": claim.as_str(), "containerEdits": edits }],
         });
+        let (path, text) = (self.path(claim), spec.to_string());
+        // Runtimes read the whole directory again at each change of it.
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            return Ok(());
+        }
         fs::create_dir_all(&self.dir).map_err(FileError::new("make directory", &self.dir))?;
-        let path = self.path(claim);
         // Runtimes read `*.json` and `*.yaml` only.
         let unfinished = path.with_extension("tmp");
-        fs::write(&unfinished, spec.to_string()).map_err(FileError::new("write", &unfinished))?;
+        fs::write(&unfinished, text).map_err(FileError::new("write", &unfinished))?;
         fs::rename(&unfinished, &path).map_err(FileError::new("put in place", &path))
     }
 
@@ -240,6 +245,23 @@ mod tests {
         reader.read_to_end(&mut read).unwrap();
         assert_eq!(read, before, "replaced, not written over");
         assert_ne!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn an_id_that_is_defined_already_changes_nothing_in_the_directory() {
+        use std::os::unix::fs::MetadataExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let cdi = directory(dir.path());
+        let file = || fs::metadata(cdi.path(&claim("a"))).unwrap().ino();
+        cdi.define(&record("a", &[]), &[interface("net1")]).unwrap();
+        // Held, so that its number is not given to another file.
+        let _open = fs::File::open(cdi.path(&claim("a"))).unwrap();
+        let before = file();
+        cdi.define(&record("a", &[]), &[interface("net1")]).unwrap();
+        assert_eq!(file(), before);
+        cdi.define(&record("a", &[]), &[interface("net2")]).unwrap();
+        assert_ne!(file(), before);
     }
 
     #[test]
