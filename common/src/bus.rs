@@ -14,6 +14,7 @@ mod calls;
 mod client;
 mod component;
 mod listener;
+mod message;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use calls::{TraceCalls, Traced};
 pub use client::{channel, with_trace};
 pub use component::Component;
 pub use listener::{ListenError, Listener, listen};
+pub use message::{devices_in_use_span, order_span, report_span};
 use network_driver_proto::bus as proto;
 pub use server::{ServeError, serve};
 

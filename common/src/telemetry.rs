@@ -16,7 +16,7 @@ mod told;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-pub use attribute::{fail, set};
+pub use attribute::{fail, set, set_number};
 pub use call::{Call, Side, answered};
 pub use context::{
     LinkTo, SAME_TRACE, follow, link, set_parent, trace_id, traceparent, traceparent_of,

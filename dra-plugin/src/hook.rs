@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use network_driver_common::bus::order_span;
 use network_driver_common::health::Part;
 use network_driver_common::model::{ClaimUid, Record, Snapshot};
-use network_driver_common::telemetry::{self, Call, Side};
+use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus::claims_session_response::Message;
 use network_driver_proto::bus::order::Order as Kind;
@@ -20,7 +21,7 @@ use network_driver_proto::bus::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tracing::{Instrument, Span, info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -309,7 +310,7 @@ impl Hook {
 
     /// Gives an order and waits for its answer, in a span of its own.
     async fn order(&self, order: Kind, deadline: Duration) -> Result<(Outcome, u64), OrderError> {
-        let span = span(&order);
+        let span = order_span(Side::Client, &order);
         let given = self.give(order, deadline).instrument(span.clone());
         let answer = given.await;
         telemetry::answered(
@@ -366,25 +367,6 @@ impl Hook {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The span of an order.
-fn span(order: &Kind) -> Span {
-    let (message, claim) = match order {
-        Kind::Check(record) => ("check", &record.claim_uid),
-        Kind::Commit(record) => ("commit", &record.claim_uid),
-        Kind::Release(claim) => ("release", &claim.claim_uid),
-        Kind::Abandon(claim) => ("abandon", &claim.claim_uid),
-    };
-    let call = Call {
-        system: "grpc",
-        method: "network_driver.bus.v1.Claims/Session",
-        message: Some(message),
-        address: None,
-    };
-    let span = call.span(Side::Client);
-    telemetry::set(&span, "dra.claim.uid", claim.clone());
-    span
 }
 
 const NO_SESSION: &str = "the hook has no session with dra-plugin (is nri-hook running?)";

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use network_driver_common::bus::report_span;
 use network_driver_common::error::sentence;
 use network_driver_common::model::{Attachment, ClaimUid, PodRef, Record, SandboxId};
-use network_driver_common::telemetry::{self, Call, LinkTo, Side};
+use network_driver_common::telemetry::{self, LinkTo, Side};
 use network_driver_common::wire::{AttachedInterface, attached_interface};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus;
@@ -214,14 +215,7 @@ impl Driver {
 
 /// The span of a report: part of the trace of what is reported, or linked to it when the report comes late.
 fn span(report: &bus::Report) -> Span {
-    let call = Call {
-        system: "grpc",
-        method: "network_driver.bus.v1.Claims/Session",
-        message: Some("report"),
-        address: None,
-    };
-    let span = call.span(Side::Server);
-    telemetry::set(&span, "dra.claim.uid", report.claim_uid.clone());
+    let span = report_span(Side::Server, &report.claim_uid);
     telemetry::set(&span, "nri.sandbox.id", report.sandbox_id.clone());
     let happened = u64::try_from(report.unix_nanos).unwrap_or_default();
     let happened = UNIX_EPOCH.checked_add(Duration::from_nanos(happened));

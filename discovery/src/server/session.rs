@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use network_driver_common::bus::{Component, hello};
+use network_driver_common::bus::{Component, devices_in_use_span, hello};
 use network_driver_common::model::{ClaimUid, Device, DeviceName, Protected, Quarantine};
-use network_driver_common::telemetry::{self, Call, Side};
+use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus;
 use network_driver_proto::bus::inventory_session_request::Message as Said;
@@ -121,15 +121,8 @@ fn spans(list: &bus::DevicesInUse) -> Vec<Span> {
         }
     }
     let span = |(parent, entries): (&str, Vec<&bus::DeviceInUse>)| {
-        let call = Call {
-            system: "grpc",
-            method: "network_driver.bus.v1.Inventory/Session",
-            message: Some("devices_in_use"),
-            address: None,
-        };
-        let span = call.span(Side::Server);
-        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        telemetry::set(&span, "dra.devices.count", count);
+        let span = devices_in_use_span(Side::Server);
+        telemetry::set_number(&span, "dra.devices.count", entries.len());
         if let [entry] = entries.as_slice()
             && let Some(device) = &entry.device
         {

@@ -280,7 +280,7 @@ impl Driver {
 /// Notes in the span what is prepared for whom, where that is one thing.
 fn describe(claim: &AllocatedClaim) {
     let span = Span::current();
-    telemetry::set(&span, "dra.devices.count", count(claim.results.len()));
+    telemetry::set_number(&span, "dra.devices.count", claim.results.len());
     if let [result] = claim.results.as_slice() {
         telemetry::set(&span, "dra.request.name", result.base_request().to_owned());
         telemetry::set(&span, "dra.pool.name", result.pool.clone());
@@ -290,10 +290,6 @@ fn describe(claim: &AllocatedClaim) {
     if let (Some(pod), None) = (pods.next(), pods.next()) {
         telemetry::set(&span, "k8s.pod.uid", pod.to_string());
     }
-}
-
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn names(prepared: &Prepared) -> String {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use network_driver_common::bus::devices_in_use_span;
 use network_driver_common::model::{Attachment, DeviceName, Record};
-use network_driver_common::telemetry::{self, Call, SAME_TRACE, Side};
+use network_driver_common::telemetry::{self, SAME_TRACE, Side};
 use network_driver_proto::bus::{DeviceInUse, DevicesInUse};
 use tracing::Span;
 
@@ -79,13 +80,7 @@ pub(super) fn traced(
 }
 
 fn span(claim: &str, parent: &str) -> Span {
-    let call = Call {
-        system: "grpc",
-        method: "network_driver.bus.v1.Inventory/Session",
-        message: Some("devices_in_use"),
-        address: None,
-    };
-    let span = call.span(Side::Client);
+    let span = devices_in_use_span(Side::Client);
     telemetry::set(&span, "dra.claim.uid", claim.to_owned());
     telemetry::set_parent(&span, Some(parent));
     span

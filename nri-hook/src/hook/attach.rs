@@ -265,16 +265,12 @@ impl<D: Devices> Hook<D> {
 fn attach_span(pod: &Pod, records: &[Record], budget: Duration) -> Span {
     let span = info_span!("sandbox.attach");
     telemetry::set(&span, "nri.sandbox.id", pod.sandbox.to_string());
-    telemetry::set(&span, "nri.budget_ms", number(budget.as_millis()));
+    telemetry::set_number(&span, "nri.budget_ms", budget.as_millis());
     telemetry::set(&span, "k8s.pod.uid", pod.owner.uid.to_string());
-    telemetry::set(&span, "dra.claims.count", number(records.len()));
+    telemetry::set_number(&span, "dra.claims.count", records.len());
     let devices: usize = records.iter().map(|r| r.attachments.len()).sum();
-    telemetry::set(&span, "dra.devices.count", number(devices));
+    telemetry::set_number(&span, "dra.devices.count", devices);
     span
-}
-
-fn number(value: impl TryInto<i64>) -> i64 {
-    value.try_into().unwrap_or(i64::MAX)
 }
 
 /// Defines the ids of what is attached, as far as that goes well.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use network_driver_common::bus::order_span;
 use network_driver_common::model::{ClaimUid, InvalidId, Record};
-use network_driver_common::telemetry::{self, Call, Side};
+use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus::order::Order as Kind;
 use network_driver_proto::bus::order_result::Result as Answer;
@@ -35,20 +36,7 @@ fn span(order: &Kind, traceparent: Option<&str>) -> Span {
     if traceparent.is_none() {
         return Span::none();
     }
-    let (message, claim) = match order {
-        Kind::Check(record) => ("check", &record.claim_uid),
-        Kind::Commit(record) => ("commit", &record.claim_uid),
-        Kind::Release(claim) => ("release", &claim.claim_uid),
-        Kind::Abandon(claim) => ("abandon", &claim.claim_uid),
-    };
-    let call = Call {
-        system: "grpc",
-        method: "network_driver.bus.v1.Claims/Session",
-        message: Some(message),
-        address: None,
-    };
-    let span = call.span(Side::Server);
-    telemetry::set(&span, "dra.claim.uid", claim.clone());
+    let span = order_span(Side::Server, order);
     telemetry::set_parent(&span, traceparent);
     span
 }

@@ -3,7 +3,7 @@
 //! start, a later sandbox or the end of one, is a trace of its own that is linked to it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
 use network_driver_common::telemetry::{self, Call, LinkTo, SAME_TRACE, Side};
@@ -46,8 +46,9 @@ pub(super) fn run_span(
 ) -> (Span, Origin) {
     let span = event("RunPodSandbox", request);
     of_pod(&span, &pod.sandbox, &pod.owner);
-    telemetry::set(&span, "nri.budget_ms", millis(request.deadline.timeout()));
-    telemetry::set(&span, "dra.claims.count", count(records.len()));
+    let budget = request.deadline.timeout().as_millis();
+    telemetry::set_number(&span, "nri.budget_ms", budget);
+    telemetry::set_number(&span, "dra.claims.count", records.len());
     let now = SystemTime::now();
     let starting = |(record, served): (&Arc<Record>, &Served)| {
         *served == Served::First && belongs(record, now, boot_id) && record.traceparent.is_some()
@@ -74,7 +75,7 @@ pub(super) fn run_span(
 pub(super) fn stop_span(pod: &Pod, request: &Request, held: &[Arc<Holding>]) -> Span {
     let span = event(request.event.method(), request);
     of_pod(&span, &pod.sandbox, &pod.owner);
-    telemetry::set(&span, "dra.claims.count", count(held.len()));
+    telemetry::set_number(&span, "dra.claims.count", held.len());
     telemetry::set_parent(&span, request.traceparent.as_deref());
     // The claims of a pod were attached together: one link shows them all.
     let mut linked = Vec::new();
@@ -126,7 +127,7 @@ pub(super) fn synchronize_span(sandboxes: usize) -> Span {
         address: None,
     };
     let span = call.span(Side::Server);
-    telemetry::set(&span, "nri.sandboxes.count", count(sandboxes));
+    telemetry::set_number(&span, "nri.sandboxes.count", sandboxes);
     span
 }
 
@@ -143,7 +144,7 @@ pub(super) fn reconcile_span(contexts: &[(LinkTo, Option<&str>)]) -> Span {
 pub(super) fn gate_span(claims: &[ClaimUid], missing: Option<&ClaimUid>) -> Span {
     let span = tracing::info_span!("container.gate");
     telemetry::set(&span, "allowed", missing.is_none());
-    telemetry::set(&span, "dra.claims.count", count(claims.len()));
+    telemetry::set_number(&span, "dra.claims.count", claims.len());
     if let Some(claim) = missing {
         telemetry::set(&span, "dra.claim.uid", claim.to_string());
         telemetry::fail(&span, "ClaimNotAttached");
@@ -170,14 +171,6 @@ pub(super) fn outcome(span: &Span, request: &Request, failure: Option<&'static s
 fn belongs(record: &Record, now: SystemTime, boot_id: &str) -> bool {
     let age = now.duration_since(record.prepared).unwrap_or_default();
     record.boot_id == boot_id && age <= SAME_TRACE
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

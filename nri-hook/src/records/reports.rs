@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use network_driver_common::bus::report_span;
 use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
-use network_driver_common::telemetry::{self, Call, Side};
+use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::AttachedInterface;
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event;
@@ -74,15 +75,7 @@ fn span(claim: &ClaimUid) -> Span {
     if telemetry::traceparent().is_none() {
         return Span::none();
     }
-    let call = Call {
-        system: "grpc",
-        method: "network_driver.bus.v1.Claims/Session",
-        message: Some("report"),
-        address: None,
-    };
-    let span = call.span(Side::Client);
-    telemetry::set(&span, "dra.claim.uid", claim.to_string());
-    span
+    report_span(Side::Client, claim.as_str())
 }
 
 impl Reports {

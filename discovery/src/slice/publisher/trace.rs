@@ -67,7 +67,7 @@ pub(super) fn tell(view: &View, before: &Reading, built: &Built) -> Told {
 pub(super) fn publish_span(told: &Told, writes: &[Write]) -> Span {
     let span = info_span!(parent: None, "slices.publish");
     told.adopt(&span);
-    telemetry::set(&span, "changed", number(writes.len()));
+    telemetry::set_number(&span, "changed", writes.len());
     let generation = writes.iter().find_map(|write| match write {
         Write::Update { object, .. } | Write::Create { object, .. } => {
             convert::generation(object.data.get("spec")?)

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
