@@ -46,12 +46,15 @@ pub fn inventory(
         .transpose()
         .map_err(InvalidConfig::Filter)?;
     let rules = Rules {
-        filters: filters(Offer {
-            down: offer_down,
-            kinds: offer_kinds.clone(),
-            hidden_names: hide_names.0,
-            condition,
-        }),
+        filters: filters(
+            driver,
+            Offer {
+                down: offer_down,
+                kinds: offer_kinds.clone(),
+                hidden_names: hide_names.0,
+                condition,
+            },
+        ),
         providers,
         kinds: offer_kinds,
     };

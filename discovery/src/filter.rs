@@ -22,6 +22,7 @@
 
 pub mod cel;
 mod kind;
+mod mark;
 mod name;
 mod quarantine;
 mod state;
@@ -31,7 +32,7 @@ use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::fmt::Debug;
 
-use network_driver_common::model::{Device, IfName, Quarantine};
+use network_driver_common::model::{Device, DriverName, IfName, Quarantine};
 use network_driver_netlink::Link;
 use network_driver_netlink::uplink::UplinkReason;
 
@@ -106,11 +107,12 @@ pub struct Offer {
 }
 
 /// All filters, in the order in which they are asked: what must never be offered first, what is costly to ask last.
-pub fn filters(offer: Offer) -> Vec<Box<dyn DeviceFilter>> {
+pub fn filters(driver: &DriverName, offer: Offer) -> Vec<Box<dyn DeviceFilter>> {
     let mut filters: Vec<Box<dyn DeviceFilter>> = vec![
         Box::new(kind::Loopback),
         Box::new(uplink::Uplink),
         Box::new(quarantine::Quarantined),
+        Box::new(mark::Marked(driver.clone())),
         Box::new(kind::Immovable),
         Box::new(kind::Port),
         Box::new(kind::Representor),

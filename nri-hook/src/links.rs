@@ -10,7 +10,6 @@ mod configure;
 mod detach;
 mod home;
 mod identity;
-mod mark;
 mod plan;
 mod presence;
 mod restore;
@@ -24,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use network_driver_common::model::{
-    ClaimUid, DeviceName, DriverName, IfName, Protected, Record, Snapshot,
+    ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
 };
 use network_driver_common::telemetry;
 use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError, Socket};
@@ -33,7 +32,6 @@ pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
 pub(crate) use check::Refusal;
 pub(crate) use detach::{Detached, Quarantined};
 pub(crate) use identity::pci_address;
-pub(crate) use mark::Mark;
 pub(crate) use presence::Presence;
 pub(crate) use state::StateError;
 pub(crate) use survey::{Survey, survey};

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use network_driver_common::model::{
-    ClaimRef, ClaimUid, DeviceName, DriverName, LinkIdentity, PciAddress, Record,
+    ClaimRef, ClaimUid, DeviceName, DriverName, LinkIdentity, Mark, PciAddress, Record,
 };
 use network_driver_netlink::{Link, Netns, OpenNetnsError, OpenSocketError, RequestError, Socket};
 use serde::{Deserialize, Serialize};
 
-use crate::links::{Mark, pci_address};
+use crate::links::pci_address;
 
 pub use install::{InstallError, install};
 

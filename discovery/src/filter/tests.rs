@@ -25,6 +25,10 @@ fn candidate(link: &Link) -> Candidate<'_> {
     }
 }
 
+fn driver() -> DriverName {
+    "network.example.com".parse().unwrap()
+}
+
 fn offer() -> Offer {
     Offer {
         kinds: vec!["veth".into()],
@@ -35,7 +39,7 @@ fn offer() -> Offer {
 
 /// Checks what becomes of each link.
 fn assert_reasons(cases: impl IntoIterator<Item = (Link, Option<&'static str>)>) {
-    let filters = filters(offer());
+    let filters = filters(&driver(), offer());
     for (link, want) in cases {
         let found = reason(&filters, &candidate(&link));
         assert_eq!(found.as_deref(), want, "{}", link.name);
@@ -97,6 +101,29 @@ fn what_a_link_is_decides_with_a_reason() {
 }
 
 #[test]
+fn a_link_that_carries_our_mark_is_not_put_back_yet() {
+    let with_alias = |alias: &str| Link {
+        alias: alias.into(),
+        ..link(1, "nd-7")
+    };
+    let ours = with_alias("network.example.com/1 claim=c-1 device=pci-0000-41-10-0 home=eth2");
+    assert_reasons([
+        (
+            ours,
+            Some(
+                "is not put back: its alias says that claim c-1 has it as device pci-0000-41-10-0, at home named eth2 \
+                 (take the alias away when all is well)",
+            ),
+        ),
+        (
+            with_alias("other.example.com/1 claim=c-1 device=d home=eth2"),
+            None,
+        ),
+        (with_alias("network.example.com: rack 7"), None),
+    ]);
+}
+
+#[test]
 fn the_name_and_the_state_of_a_link_decide_with_a_reason() {
     let without_carrier = Link {
         carrier: false,
@@ -128,7 +155,7 @@ fn with_flags(name: &str, flags: u32) -> Link {
 
 #[test]
 fn ports_name_their_master_and_uplinks_their_reason_first() {
-    let filters = filters(offer());
+    let filters = filters(&driver(), offer());
     let master = virtual_link(2, "br0", "bridge");
     let port = Link {
         master: Some(2),
@@ -150,7 +177,7 @@ fn ports_name_their_master_and_uplinks_their_reason_first() {
 
 #[test]
 fn the_second_link_of_a_port_names_the_first() {
-    let filters = filters(offer());
+    let filters = filters(&driver(), offer());
     let twin = "eth0".parse().unwrap();
     let link = link(1, "eth0v0");
     let mut candidate = candidate(&link);
@@ -163,10 +190,13 @@ fn the_second_link_of_a_port_names_the_first() {
 
 #[test]
 fn down_links_are_offered_on_request() {
-    let filters = filters(Offer {
-        down: true,
-        ..offer()
-    });
+    let filters = filters(
+        &driver(),
+        Offer {
+            down: true,
+            ..offer()
+        },
+    );
     let mut link = link(1, "eth0");
     link.carrier = false;
     assert_eq!(reason(&filters, &candidate(&link)), None);
@@ -200,14 +230,17 @@ fn patterns_fit_whole_names() {
 
 #[test]
 fn the_condition_is_asked_last_and_its_error_hides() {
-    let driver = "d.example.com".parse().unwrap();
+    let driver: DriverName = "d.example.com".parse().unwrap();
     let sample = [("mtu".parse().unwrap(), AttributeValue::Int(1))];
     let text = r#"device.attributes["d.example.com"].mtu > 1400"#;
     let filter = CelFilter::new(text, &driver, sample.into()).unwrap();
-    let filters = filters(Offer {
-        condition: Some(filter),
-        ..offer()
-    });
+    let filters = filters(
+        &driver,
+        Offer {
+            condition: Some(filter),
+            ..offer()
+        },
+    );
     let link = link(1, "eth0");
     let with = |mtu: Option<i64>| {
         let identity = LinkIdentity::Other {

@@ -14,7 +14,7 @@ fn inventory() -> Inventory {
         ..Offer::default()
     };
     let rules = Rules {
-        filters: filters(offer),
+        filters: filters(&"network.example.com".parse().unwrap(), offer),
         providers: Arc::new(providers()),
         kinds,
     };

@@ -43,7 +43,7 @@ impl Home {
             ..Offer::default()
         };
         let rules = Rules {
-            filters: filters(offer),
+            filters: filters(&"network.example.com".parse().unwrap(), offer),
             providers: Arc::new(providers()),
             kinds,
         };

@@ -2,13 +2,12 @@
 //! back as it was, and fits what the user wants of it. Asked when a claim is prepared and again before its attach.
 
 use ipnet::IpNet;
-use network_driver_common::model::{Attachment, DriverName, IfName, Mtu, Record, Route};
+use network_driver_common::model::{Attachment, DriverName, IfName, Mark, Mtu, Record, Route};
 use network_driver_netlink::Link;
 use network_driver_proto::bus::RefusalClass;
 
 use super::home::Home;
 use super::identity;
-use super::mark::Mark;
 use super::plan::{self, Names};
 
 /// Least MTU of a link that speaks IPv6 (RFC 8200 §5); below it the kernel takes IPv6 off the link.

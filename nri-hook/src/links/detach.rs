@@ -6,14 +6,13 @@
 use std::time::{Duration, Instant};
 
 use network_driver_common::model::{
-    ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Snapshot,
+    ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Mark, Snapshot,
 };
 use network_driver_common::telemetry;
 use network_driver_netlink::{Link, Netns, OpenSocketError, RequestError, Socket};
 use tracing::{Span, info_span};
 
 use super::identity;
-use super::mark::Mark;
 use super::plan;
 use super::restore::restore;
 use crate::chain;

@@ -4,12 +4,10 @@
 use std::path::Path;
 
 use network_driver_common::model::{
-    ClaimUid, Device, DriverName, HardwareAddress, LinkIdentity, PciAddress,
+    ClaimUid, Device, DriverName, HardwareAddress, LinkIdentity, Mark, PciAddress,
 };
 use network_driver_netlink::Link;
 use network_driver_netlink::sysfs::Sysfs;
-
-use super::mark::Mark;
 
 /// The link at home that is the device and has never left.
 pub(crate) fn at_home<'a>(links: &'a [Link], identity: &LinkIdentity) -> Option<&'a Link> {

@@ -31,7 +31,8 @@ use crate::slice::writer::{PublishError, Writer};
 /// Changes that come within this time of one another are written together.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Longest wait at start for dra-plugin's lists: what is in quarantine must not be offered, and only dra-plugin knows it.
-const HOLDINGS: Duration = Duration::from_secs(2);
+/// Nothing is lost by waiting, for without dra-plugin no pod gets a device.
+const HOLDINGS: Duration = Duration::from_secs(10);
 /// How often the node's addresses are read again.
 const NODE_PERIOD: Duration = Duration::from_mins(10);
 /// Slices in one page of a list, which bounds the memory that a list takes.

@@ -3,10 +3,10 @@
 //! Both in one request: the kernel takes the name first, and refuses it for any other link than the one that has it. So
 //! the request is also the proof that the index, which a move may change, is that of our link.
 
+use network_driver_common::model::Mark;
 use network_driver_netlink::{LinkChange, Socket};
 
 use super::{Configurator, ConfigureError, Interface, Seen};
-use crate::links::mark::Mark;
 
 /// Writes our mark.
 pub(super) struct SetMark;

@@ -4,22 +4,22 @@
 //! `<driver>/1 claim=<uid> device=<name> home=<name>`: at most 231 bytes of the 255 that the kernel takes. The home
 //! name comes last and as it is, for it may be of any bytes but white space.
 
-use network_driver_common::model::{ClaimUid, DeviceName, DriverName, IfName};
+use super::{ClaimUid, DeviceName, DriverName, IfName};
 
 /// A mark as it is read from a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// The claim that holds the link.
-    pub(crate) claim: ClaimUid,
+    pub claim: ClaimUid,
     /// The device that the link is.
-    pub(crate) device: DeviceName,
+    pub device: DeviceName,
     /// Its name at home.
-    pub(crate) home_name: IfName,
+    pub home_name: IfName,
 }
 
 impl Mark {
     /// The alias that says this for the driver.
-    pub(crate) fn to_alias(&self, driver: &DriverName) -> Vec<u8> {
+    pub fn to_alias(&self, driver: &DriverName) -> Vec<u8> {
         let Self { claim, device, .. } = self;
         let mut alias = format!("{driver}/1 claim={claim} device={device} home=").into_bytes();
         alias.extend_from_slice(self.home_name.as_bytes());
@@ -27,7 +27,7 @@ impl Mark {
     }
 
     /// What an alias says, if it is a mark of this driver.
-    pub(crate) fn from_alias(driver: &DriverName, alias: &[u8]) -> Option<Self> {
+    pub fn from_alias(driver: &DriverName, alias: &[u8]) -> Option<Self> {
         let rest = alias.strip_prefix(driver.as_str().as_bytes())?;
         let rest = rest.strip_prefix(b"/1 ")?;
         let mut words = rest.split(|byte| *byte == b' ');
