@@ -72,6 +72,15 @@ pub(crate) struct Contents {
     pub damaged: Vec<(String, String)>,
     /// Where a database that could not be read at all was moved to, before a new one was made.
     pub replaced: Option<std::path::PathBuf>,
+    /// There was no database: nothing was ever stored, or it was deleted.
+    pub anew: bool,
+}
+
+impl Contents {
+    /// Whether all that was ever stored is there.
+    fn is_whole(&self) -> bool {
+        !self.anew && self.replaced.is_none() && self.damaged.is_empty()
+    }
 }
 
 /// Everything stored, as it is in memory.

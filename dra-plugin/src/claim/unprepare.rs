@@ -14,13 +14,14 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use super::UnprepareError;
 use crate::driver::Driver;
+use crate::hook::OrderError;
 use crate::metrics::Verb;
 use crate::quarantine::{Devices, parse};
 use crate::reason::Reason;
 
 /// What unpreparing did.
 enum Done {
-    /// There was no record.
+    /// There was no record, and the hook has nothing of it.
     Nothing,
     /// The devices are home but for those that are quarantined.
     Released(Devices),
@@ -66,11 +67,15 @@ impl Driver {
         let turn = self.turns.unprepare(&claim.uid);
         let _turn = turn.wait().await;
         let record = self.book.settled(&claim.uid).await;
-        let Some(record) = record.map_err(UnprepareError::Store)? else {
-            return Ok(Done::Nothing);
+        let record = record.map_err(UnprepareError::Store)?;
+        let release = match self.hook.release(&claim.uid).await {
+            Err(OrderError::NotReady { .. }) if record.is_none() && self.knows_all() => {
+                return Ok(Done::Nothing);
+            }
+            answer => answer?,
         };
-        let release = self.hook.release(&claim.uid).await?;
         let quarantined = self.news(parse(release.quarantined));
+        // Also without a record: the hook may have given it back meanwhile.
         let removed = self.book.remove(&claim.uid, quarantined.clone()).await;
         removed.map_err(UnprepareError::Store)?;
         if self.hook.generation() != release.generation {
@@ -78,10 +83,20 @@ impl Driver {
             // next session gets a list without it.
             drop(self.hook.release(&claim.uid).await);
         }
-        self.health.forget(&record);
         self.refresher.forget(&claim.uid);
         self.status.forget(&claim.uid);
+        match record {
+            Some(record) => self.health.forget(&record),
+            None if quarantined.is_empty() => return Ok(Done::Nothing),
+            None => {}
+        }
         Ok(Done::Released(quarantined))
+    }
+
+    /// Whether a claim without a record has no device in a pod for sure. Where records were lost, only the hook can tell;
+    /// otherwise a pod may end while the hook is away.
+    fn knows_all(&self) -> bool {
+        self.book.is_whole() || self.hook.generation() > 0
     }
 
     fn tell_unprepared(

@@ -1,3 +1,6 @@
+use network_driver_proto::bus::{QuarantinedDevice, Released};
+
+use crate::store::Contents;
 use crate::testing::{Node, until};
 
 #[tokio::test]
@@ -25,7 +28,34 @@ async fn the_record_goes_once_the_hook_has_released_every_device() {
     assert!(node.driver.book.records().is_empty());
     node.unprepare("c-1").await.unwrap();
     let orders = hook.state().orders.clone();
-    assert_eq!(orders, ["check c-1", "commit c-1", "release c-1"]);
+    // The second time without a record: the hook may know more.
+    let released = "release c-1";
+    assert_eq!(orders, ["check c-1", "commit c-1", released, released]);
+}
+
+#[tokio::test]
+async fn after_records_were_lost_only_the_hook_can_tell_that_a_claim_has_nothing_in_a_pod() {
+    let lost = Contents {
+        anew: true,
+        ..Contents::default()
+    };
+    let node = Node::start_with(lost, "boot-1").await;
+    let error = node.unprepare("c-1").await.unwrap_err();
+    assert!(error.contains("no session with dra-plugin"), "{error}");
+    let hook = node.hook().await;
+    hook.state().released = Released {
+        quarantined: vec![QuarantinedDevice {
+            device: "eth1".to_owned(),
+            reason: "its name is taken at home".to_owned(),
+        }],
+    };
+    node.unprepare("c-1").await.unwrap();
+    assert_eq!(hook.state().orders, ["release c-1"]);
+    assert_eq!(node.driver.book.quarantined().len(), 1);
+    // What a hook has in pods it gives back as it connects.
+    drop(hook);
+    until("the session is gone", || node.driver.hook.ready().is_err()).await;
+    node.unprepare("c-2").await.unwrap();
 }
 
 #[tokio::test]

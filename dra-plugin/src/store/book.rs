@@ -89,6 +89,8 @@ struct Shared {
     state: RwLock<State>,
     /// Counts changes.
     changed: watch::Sender<u64>,
+    /// Whether no record that was ever kept was lost, as far as the store can tell.
+    is_whole: bool,
 }
 
 impl Shared {
@@ -126,6 +128,7 @@ impl Book {
         metrics: Metrics,
     ) -> std::io::Result<Self> {
         let mut state = State::default();
+        let is_whole = contents.is_whole();
         for record in contents.records {
             state.apply(&Change::Put(Arc::new(record)));
         }
@@ -135,6 +138,7 @@ impl Book {
         let shared = Arc::new(Shared {
             state: RwLock::new(state.clone()),
             changed: watch::Sender::new(0),
+            is_whole,
         });
         let (requests, queue) = mpsc::channel(QUEUE);
         let writer = Writer {
@@ -148,6 +152,11 @@ impl Book {
             .name("store".to_owned())
             .spawn(move || writer.run(queue))?;
         Ok(Self { shared, requests })
+    }
+
+    /// Whether the store had all records when it was opened. Otherwise a claim without one may have its devices in a pod.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.shared.is_whole
     }
 
     /// All records, by claim UID.

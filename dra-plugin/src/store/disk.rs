@@ -171,6 +171,7 @@ impl Disk {
         };
         let mut contents = disk.load().map_err(database)?;
         contents.replaced = replaced;
+        contents.anew = !disk.db.was_recovered();
         disk.sync()
             .map_err(|error| directory(io::Error::other(error)))?;
         Ok((disk, contents))
