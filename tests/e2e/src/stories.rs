@@ -71,6 +71,7 @@ pub(crate) const STORIES: &[Story] = stories![
     @card cards::a_pod_gets_a_whole_card,
     @card cards::a_pod_gets_a_function_of_a_card,
     @card cards::a_card_and_another_drivers_device_are_on_one_pcie_root,
+    health::a_nic_without_carrier_is_told_until_it_is_well_again,
     health::a_nic_in_quarantine_is_offered_to_nobody_until_it_is_released,
     install::preflight_says_what_the_node_lacks,
     driver::a_replaced_driver_takes_over,

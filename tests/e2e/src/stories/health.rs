@@ -5,11 +5,71 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::case::{Case, SOON, contains};
-use crate::cluster::NODE;
+use crate::claim::DRIVER;
+use crate::cluster::{NODE, text};
 use crate::nic::{Nic, links};
 use crate::node::ip;
 use crate::pod::NewPod;
 use crate::wait::{Seen, until};
+
+/// The wire of a NIC in a pod goes dark and comes back. The claim's status and the slice say so within five seconds, and
+/// take it back as fast; the pod is left alone and keeps the NIC.
+pub(super) async fn a_nic_without_carrier_is_told_until_it_is_well_again(
+    case: &Case,
+) -> Result<()> {
+    let nic = case.nic().await?;
+    let home = nic.look()?;
+    case.template_for("nic", &nic).await?;
+    case.start(&NewPod::named("web").template("nic")).await?;
+    let claim = case.generated_claim("web").await?;
+    is_told(case, &nic, &claim, "True").await?;
+    for (wire, well) in [("down", "False"), ("up", "True")] {
+        ip(&format!("-n ext link set {}x {wire}", nic.name))?;
+        is_told(case, &nic, &claim, well).await?;
+    }
+    case.pings("web", &nic).await?;
+    case.delete("web").await?;
+    case.all_is_as_before(&[(&nic, home)]).await
+}
+
+/// Waits until the claim's status says of the NIC whether it is well, and its entry in the slice has a taint if not. Servers
+/// before 1.36 keep no taints unless they are told to.
+async fn is_told(case: &Case, nic: &Nic, claim: &str, well: &str) -> Result<()> {
+    let what = format!("{}: conditions LinkUp and Healthy are {well}", nic.name);
+    until(&what, Duration::from_secs(5), async || {
+        let entry = case.status_shows(claim, "net1").await?;
+        let conditions = entry["conditions"].as_array().cloned().unwrap_or_default();
+        let says = |kind: &str| {
+            let mut those = conditions.iter().filter(|c| c["type"] == kind);
+            those.any(|condition| condition["status"] == well)
+        };
+        let seen = says("LinkUp") && says("Healthy");
+        Ok(Seen::when(seen, entry.to_string()))
+    })
+    .await?;
+    let server = case.cluster.client.apiserver_version().await?;
+    if server.minor.parse().is_ok_and(|minor: u32| minor < 36) {
+        return Ok(());
+    }
+    until(
+        "the taint in the slice",
+        Duration::from_secs(5),
+        async || {
+            let devices = case.cluster.devices().await?;
+            let mut devices = devices.iter();
+            let device = devices.find(|device| text(device, "ifName") == Some(&nic.name));
+            let device = device.context("its entry in the slice")?;
+            let key = format!("{DRIVER}/unhealthy");
+            let taints = device.taints.iter().flatten();
+            let tainted = taints.filter(|taint| taint.key == key).count() > 0;
+            Ok(Seen::when(
+                tainted == (well == "False"),
+                format!("{device:?}"),
+            ))
+        },
+    )
+    .await
+}
 
 /// While a NIC is in a pod somebody makes another link of its name. It comes home under a name of its own, which is not
 /// as it was: nobody gets it until an operator has put it right and says so.
