@@ -19,6 +19,7 @@ mod jaeger;
 mod nic;
 mod node;
 mod numbers;
+mod part;
 mod picture;
 mod pod;
 mod resource;
@@ -33,12 +34,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::part::Part;
+
 /// Run the stories whose names contain one of the given words, or that have one of the given tags; without words, all.
 #[derive(Debug, Parser)]
 #[command(name = "e2e")]
 struct Args {
     /// Parts of the names of stories, or tags: @core
     words: Vec<String>,
+    /// Of these, only every Nth, beginning with the Kth: K/N, so that N nodes tell all of them
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    part: Part,
     /// Print the names of the stories and end
     #[arg(long)]
     list: bool,

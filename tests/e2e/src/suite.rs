@@ -23,12 +23,10 @@ const LIMIT: Duration = Duration::from_mins(4);
 /// # Errors
 /// The node is not there.
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let stories: Vec<_> = (1..)
-        .zip(STORIES.iter())
-        .filter(|(_, story)| {
-            args.words.is_empty() || args.words.iter().any(|word| names(word, story))
-        })
-        .collect();
+    let named = (1..).zip(STORIES.iter()).filter(|(_, story)| {
+        args.words.is_empty() || args.words.iter().any(|word| names(word, story))
+    });
+    let stories = args.part.choose(named);
     if args.list {
         for (_, story) in &stories {
             say(story.name);
