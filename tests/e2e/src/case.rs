@@ -122,7 +122,8 @@ impl Case {
         Resources::new(self.cluster.client.clone(), &self.cluster.version, None)
     }
 
-    fn claims(&self) -> Resources<ResourceClaim> {
+    /// Claims of the story.
+    pub(crate) fn claims(&self) -> Resources<ResourceClaim> {
         let (client, version) = (self.cluster.client.clone(), &self.cluster.version);
         Resources::new(client, version, Some(&self.namespace))
     }

@@ -1,10 +1,13 @@
 //! The driver's own pod: installed, replaced, away, upgraded, uninstalled.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::resource::v1::DeviceClass;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceSlice};
 use kube::api::DeleteParams;
 
 use crate::case::{Case, SOON, contains};
@@ -12,6 +15,7 @@ use crate::claim::DRIVER;
 use crate::cluster::{NODE, text};
 use crate::driver::Driver;
 use crate::node::{ping_from_outside, run};
+use crate::numbers;
 use crate::pod::NewPod;
 use crate::resource::Resources;
 use crate::wait::{Seen, throughout, until};
@@ -125,20 +129,23 @@ pub(super) async fn without_the_driver_no_claimed_container_starts(case: &Case) 
     case.all_is_as_before(&[(&nic, home)]).await
 }
 
-/// An upgrade with another value replaces the driver's pod under a running pod: traffic goes on all the while.
+/// An upgrade with another value replaces the driver's pod under a running pod: traffic goes on all the while, the kubelet is
+/// without the driver for a few seconds at most, and the slices are those that were there before.
 pub(super) async fn an_upgrade_disturbs_nobody(case: &Case) -> Result<()> {
     let nic = case.nic().await?;
     let home = nic.look()?;
     case.template_for("nic", &nic).await?;
     case.start(&NewPod::named("web").template("nic")).await?;
-    let before = case.driver.pod().await?;
-    case.driver
-        .install(&["podAnnotations.upgraded=yes"])
-        .await?;
+    let (before, slices) = (case.driver.pod().await?, slices(case).await?);
+    let gap = longest_gap(case.driver.install(&["podAnnotations.upgraded=yes"])).await?;
+    numbers::note("helm upgrade, without registration", vec![gap]);
+    ensure!(gap <= MOST_GAP, "no driver for the kubelet for {gap:?}");
     ensure!(
         case.driver.pod().await? != before,
         "the driver's pod was not replaced"
     );
+    let now = self::slices(case).await?;
+    ensure!(now == slices, "other slices: {now:?} instead of {slices:?}");
     throughout(
         "traffic after the upgrade",
         Duration::from_secs(2),
@@ -150,6 +157,45 @@ pub(super) async fn an_upgrade_disturbs_nobody(case: &Case) -> Result<()> {
     .await?;
     case.delete("web").await?;
     case.all_is_as_before(&[(&nic, home)]).await
+}
+
+/// Longest time without a driver during an upgrade; after 30 s the kubelet deletes its slices.
+const MOST_GAP: Duration = Duration::from_secs(10);
+/// Where drivers meet the kubelet.
+const REGISTRY: &str = "/var/lib/kubelet/plugins_registry";
+
+/// Names and UIDs of the driver's slices: a slice that was made anew has another.
+async fn slices(case: &Case) -> Result<BTreeSet<String>> {
+    let slices = case.cluster.slices().await?.into_iter();
+    let of = |slice: ResourceSlice| format!("{:?} {:?}", slice.metadata.name, slice.metadata.uid);
+    Ok(slices.map(of).collect())
+}
+
+/// The longest time that nobody answered at the driver's registration socket while the work was done.
+async fn longest_gap(work: impl Future<Output = Result<String>>) -> Result<Duration> {
+    let mut work = std::pin::pin!(work);
+    let (mut longest, mut answered) = (Duration::ZERO, Instant::now());
+    loop {
+        let done = tokio::select! {
+            done = &mut work => Some(done),
+            () = tokio::time::sleep(Duration::from_millis(20)) => None,
+        };
+        if is_registrable()? {
+            longest = longest.max(answered.elapsed());
+            answered = Instant::now();
+        }
+        if let Some(done) = done {
+            return done.map(|_| longest.max(answered.elapsed()));
+        }
+    }
+}
+
+fn is_registrable() -> Result<bool> {
+    let mut sockets = fs::read_dir(REGISTRY)?.flatten();
+    Ok(sockets.any(|socket| {
+        let name = socket.file_name();
+        name.to_string_lossy().starts_with(DRIVER) && UnixStream::connect(socket.path()).is_ok()
+    }))
 }
 
 /// While a pod holds a NIC an uninstall is refused, with the claim's name; the driver goes on.

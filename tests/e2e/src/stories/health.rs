@@ -37,14 +37,15 @@ pub(super) async fn a_nic_without_carrier_is_told_until_it_is_well_again(
 async fn is_told(case: &Case, nic: &Nic, claim: &str, well: &str) -> Result<()> {
     let what = format!("{}: conditions LinkUp and Healthy are {well}", nic.name);
     until(&what, Duration::from_secs(5), async || {
-        let entry = case.status_shows(claim, "net1").await?;
-        let conditions = entry["conditions"].as_array().cloned().unwrap_or_default();
+        let claim = case.claims().get(claim).await?;
+        let status = serde_json::to_value(claim.status)?;
+        let conditions = &status["devices"][0]["conditions"];
         let says = |kind: &str| {
-            let mut those = conditions.iter().filter(|c| c["type"] == kind);
-            those.any(|condition| condition["status"] == well)
+            let mut those = conditions.as_array().into_iter().flatten();
+            those.any(|it| it["type"] == kind && it["status"] == well)
         };
         let seen = says("LinkUp") && says("Healthy");
-        Ok(Seen::when(seen, entry.to_string()))
+        Ok(Seen::when(seen, conditions.to_string()))
     })
     .await?;
     let server = case.cluster.client.apiserver_version().await?;
