@@ -46,7 +46,7 @@ e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd
 	@tests/e2e/matrix
 
 .PHONY: vm
-vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12 (root; KERNELS=6.12, TESTS="words of names")
+vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12 (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
 	@tests/vm/run $(TESTS)
 
 .PHONY: check
