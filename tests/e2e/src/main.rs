@@ -23,10 +23,12 @@ mod part;
 mod picture;
 mod pod;
 mod resource;
+mod rounds;
 mod stories;
 mod suite;
 mod table;
 mod toy;
+mod traffic;
 mod wait;
 
 use std::path::PathBuf;

@@ -55,7 +55,7 @@ pub(crate) const STORIES: &[Story] = stories![
     inventory::attributes_follow_the_link,
     inventory::a_hundred_and_fifty_links_are_all_offered,
     trouble::a_restarted_container_keeps_its_nic,
-    trouble::a_new_sandbox_has_the_nic_again,
+    trouble::a_sandbox_made_again_has_the_nic_each_time,
     @core trouble::a_force_deleted_pod_gives_its_nic_back,
     trouble::a_kubelet_restart_disturbs_nobody,
     trouble::a_runtime_restart_disturbs_nobody,
