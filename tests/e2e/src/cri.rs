@@ -1,5 +1,7 @@
 //! The container runtime, spoken to as the kubelet does.
 
+mod sandbox;
+
 use anyhow::{Context as _, Result, bail};
 use tonic::transport::{Channel, Endpoint};
 
@@ -16,19 +18,23 @@ mod v1 {
     tonic::include_proto!("runtime.v1");
 }
 
+pub(crate) use sandbox::{Owner, Sandbox, remove_sandboxes};
 use v1::runtime_service_client::RuntimeServiceClient;
 use v1::{
     ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
     StopPodSandboxRequest,
 };
 
-async fn connect() -> Result<RuntimeServiceClient<Channel>> {
+/// A connection to the runtime.
+type Runtime = RuntimeServiceClient<Channel>;
+
+async fn connect() -> Result<Runtime> {
     let socket = match runtime() {
         "crio" => "unix:///run/crio/crio.sock",
         _ => "unix:///run/containerd/containerd.sock",
     };
     let channel = Endpoint::from_shared(socket)?.connect().await;
-    Ok(RuntimeServiceClient::new(channel.context(socket)?))
+    Ok(Runtime::new(channel.context(socket)?))
 }
 
 /// Ends a pod's sandbox behind the kubelet's back: by killing the process that holds it, as the kernel does when memory

@@ -16,6 +16,7 @@ mod cluster;
 mod cri;
 mod driver;
 mod jaeger;
+mod kubelet;
 mod nic;
 mod node;
 mod numbers;

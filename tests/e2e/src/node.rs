@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::wait::{Seen, until};
@@ -123,6 +123,16 @@ impl Daemon {
         self.ask("start")
     }
 
+    /// Stops the daemon in its tracks until what is returned is dropped.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn hold(self) -> Result<Held> {
+        let pid = self.pid();
+        let pid = pid.with_context(|| format!("{} does not run", self.name()))?;
+        Held::new(pid.trim())
+    }
+
     /// Ends the daemon and starts it again.
     ///
     /// # Errors
@@ -154,6 +164,43 @@ pub(crate) fn runtime() -> &'static str {
 /// No such process.
 pub(crate) fn signal(name: &str, pid: &str) -> Result<()> {
     run("kill", &["-s", name, pid]).map(|_| ())
+}
+
+/// A process that does nothing (SIGSTOP) until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(String);
+
+impl Held {
+    /// Stops a process in its tracks.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn new(pid: &str) -> Result<Self> {
+        signal("STOP", pid)?;
+        Ok(Self(pid.to_owned()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        drop(signal("CONT", &self.0));
+    }
+}
+
+/// The one process of the node that was started as this program.
+///
+/// # Errors
+/// There is none, or several.
+pub(crate) fn process(program: &str) -> Result<String> {
+    let found = pids(|command| {
+        let first = command.split(|byte| *byte == 0).next();
+        first == Some(program.as_bytes())
+    })?;
+    let [pid] = found.as_slice() else {
+        bail!("processes of {program}: {found:?}");
+    };
+    Ok(pid.clone())
 }
 
 /// Processes of the node whose command line is such.

@@ -11,8 +11,11 @@ pub(crate) struct NewPod {
     spec: Value,
 }
 
+/// The image of all containers; the node has it.
+pub(crate) const BUSYBOX: &str = "e2e.local/busybox:1";
+
 /// Sleeps for ever, ends at once when asked.
-const SLEEP: &str = "trap 'exit 0' TERM; while true; do sleep 1000 & wait $!; done";
+pub(crate) const SLEEP: &str = "trap 'exit 0' TERM; while true; do sleep 1000 & wait $!; done";
 
 impl NewPod {
     /// A pod without a claim.
@@ -22,7 +25,7 @@ impl NewPod {
             "dnsPolicy": "Default",
             "containers": [{
                 "name": "main",
-                "image": "e2e.local/busybox:1",
+                "image": BUSYBOX,
                 "imagePullPolicy": "Never",
                 "command": ["sh", "-c", SLEEP],
                 "resources": {"claims": []},
@@ -62,6 +65,12 @@ impl NewPod {
         let mut pod = self.restart_never();
         pod.spec["containers"][0]["command"] = json!(["sh", "-c", command]);
         pod
+    }
+
+    /// It stays on a node that is away, and may come to one.
+    pub(crate) fn tolerates_all(mut self) -> Self {
+        self.spec["tolerations"] = json!([{"operator": "Exists"}]);
+        self
     }
 
     /// It uses the node's network.

@@ -7,6 +7,7 @@ use crate::case::Case;
 
 mod basic;
 mod cards;
+mod closed;
 mod driver;
 mod examples;
 mod gate;
@@ -81,6 +82,7 @@ pub(crate) const STORIES: &[Story] = stories![
     @core driver::an_upgrade_disturbs_nobody,
     gate::a_driver_killed_before_the_sandbox_leaves_nothing_bare,
     gate::a_sandbox_made_again_while_the_driver_hangs_starts_nothing,
+    closed::a_cri_client_finds_the_gate_closed,
     rights::a_driver_may_write_only_its_own_nodes_slices,
     rights::a_driver_may_not_read_what_it_does_not_need,
     rights::a_driver_may_tell_of_its_own_devices_only,

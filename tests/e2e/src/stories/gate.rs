@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::case::{Case, SOON, uid};
 use crate::cri;
-use crate::node::{pids, signal};
+use crate::node::{process, signal};
 use crate::pod::NewPod;
 use crate::wait::{Seen, throughout, until};
 
@@ -96,14 +96,6 @@ fn wait_for_new_sandbox(before: &BTreeSet<String>) -> Result<()> {
 
 /// The processes of the driver, the hook first.
 fn daemons() -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for daemon in ["/nri-hook", "/dra-plugin", "/discovery"] {
-        let pids = pids(|command| {
-            let program = command.split(|byte| *byte == 0).next();
-            program == Some(daemon.as_bytes())
-        })?;
-        ensure!(pids.len() == 1, "processes of {daemon}: {pids:?}");
-        found.extend(pids);
-    }
-    Ok(found)
+    let daemons = ["/nri-hook", "/dra-plugin", "/discovery"];
+    daemons.into_iter().map(process).collect()
 }
