@@ -33,6 +33,7 @@ pub(crate) fn snapshot(name: &str) -> Snapshot {
         altnames: Vec::new(),
         addresses: Vec::new(),
         routes: Vec::new(),
+        neighbors: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Links, addresses and routes of a network namespace, and the namespaces themselves.
+//! Links, addresses, routes and neighbours of a network namespace, and the namespaces themselves.
 //!
 //! The only crate of the workspace that speaks rtnetlink (neli's messages over nix's sockets) and enters network
 //! namespaces. [`Socket`] asks and changes, [`Dumper`] asks without blocking a runtime, [`Monitor`] listens, [`Netns`]
@@ -11,6 +11,7 @@ mod error;
 mod link;
 mod message;
 mod monitor;
+mod neighbor;
 mod netns;
 #[cfg(test)]
 mod recorded;
@@ -29,6 +30,7 @@ pub use link::{
     Link, LinkChange, LinkFlags, LinkKind, MacvlanMode, NewLink, OperState, ParentDevice,
 };
 pub use monitor::{Event, Group, Monitor};
+pub use neighbor::Neighbor;
 pub use netns::{EnterNetnsError, Netns, NetnsId, OpenNetnsError};
 pub use nix::errno::Errno;
 pub use route::RouteEntry;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use network_driver_common::model::{IfName, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
 use nix::errno::Errno;
 use nix::sys::socket::SockFlag;
 
@@ -14,6 +14,7 @@ use crate::address::{self, Address};
 use crate::error::{BuildError, OpenSocketError, RequestError};
 use crate::link::{self, Link, LinkChange, LinkMessage, NewLink};
 use crate::message::{INET, INET6};
+use crate::neighbor::{self, Neighbor};
 use crate::netns::Netns;
 use crate::request::Request;
 use crate::route::{self, RouteEntry};
@@ -188,6 +189,26 @@ impl Socket {
     pub fn delete_route(&mut self, index: u32, route: &SnapshotRoute) -> Result<(), RequestError> {
         let result = self.change(route::delete(index, route));
         unless(result, &[Errno::ESRCH])
+    }
+
+    /// The neighbours of all links, or of one: IPv4 first, in no order.
+    pub fn neighbors(&mut self, index: Option<u32>) -> Result<Vec<Neighbor>, RequestError> {
+        self.dump(neighbor::dump(index), Neighbor::parse)
+    }
+
+    /// Makes an address a permanent neighbour of a link, whatever was known of it before.
+    pub fn add_neighbor(
+        &mut self,
+        index: u32,
+        neighbor: &SnapshotNeighbor,
+    ) -> Result<(), RequestError> {
+        self.change(neighbor::add(index, neighbor))
+    }
+
+    /// Forgets a neighbour of a link. If there is none, all is well.
+    pub fn delete_neighbor(&mut self, index: u32, address: IpAddr) -> Result<(), RequestError> {
+        let result = self.change(neighbor::delete(index, address));
+        unless(result, &[Errno::ENOENT])
     }
 
     /// The link that traffic to `destination` leaves by; `None` if it cannot be reached.

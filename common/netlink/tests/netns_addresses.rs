@@ -1,12 +1,12 @@
-//! Addresses and routes against the real kernel: what is read, taken away and put back is as it was.
+//! Addresses, routes and neighbours against the real kernel: what is read, taken away and put back is as it was.
 #![cfg(test)]
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use network_driver_common::model::{SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
 use network_driver_netlink::testing::{Namespace, permanent_address};
-use network_driver_netlink::{Address, Errno, RouteEntry};
+use network_driver_netlink::{Address, Errno, Neighbor, RouteEntry};
 
 /// `IFA_F_*`, linux/if_addr.h.
 const NO_DUPLICATE_DETECTION: u32 = 0x02;
@@ -128,6 +128,40 @@ fn netns_the_kernels_own_addresses_are_told_apart() {
     let own: Vec<Address> = socket.addresses(Some(lo)).unwrap();
     assert_eq!(own.len(), 2);
     assert!(own.iter().all(Address::kernel_made), "{own:?}");
+}
+
+#[test]
+fn netns_a_permanent_neighbour_comes_back_exactly() {
+    let (home, _far, index) = cabled();
+    let mut socket = home.socket().unwrap();
+    let lo = home.link("lo").unwrap().index;
+    for (address, flags, protocol) in [("192.0.2.9", 0x80, 17), ("2001:db8::9", 0x10, 0)] {
+        let neighbor = |last: u8| SnapshotNeighbor {
+            address: address.parse().unwrap(),
+            hardware_address: format!("02:00:00:00:00:{last:02x}").parse().unwrap(),
+            flags,
+            protocol,
+        };
+        let mut present = |index| {
+            let mut all = socket.neighbors(index).unwrap();
+            all.retain(Neighbor::permanent);
+            all.into_iter()
+                .map(|entry| entry.neighbor)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(present(None), []);
+        let mut change = home.socket().unwrap();
+        for last in [9, 9, 10] {
+            change.add_neighbor(index, &neighbor(last)).unwrap();
+            assert_eq!(present(None), [neighbor(last)]);
+        }
+        assert_eq!(present(Some(index)), [neighbor(10)]);
+        assert_eq!(present(Some(lo)), []);
+        for _ in 0..2 {
+            change.delete_neighbor(index, neighbor(10).address).unwrap();
+            assert_eq!(present(None), []);
+        }
+    }
 }
 
 fn route(destination: &str, gateway: Option<&str>) -> SnapshotRoute {

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub addresses: Vec<SnapshotAddress>,
     /// Routes that someone set, in the kernel's order.
     pub routes: Vec<SnapshotRoute>,
+    /// Permanent neighbours, sorted. Who is a neighbour by itself is found anew.
+    pub neighbors: Vec<SnapshotNeighbor>,
 }
 
 /// An address with all that `RTM_NEWADDR` needs to make it again.
@@ -69,4 +71,17 @@ pub struct SnapshotRoute {
     pub metric: u32,
     /// `RTNH_F_ONLINK`.
     pub onlink: bool,
+}
+
+/// A permanent neighbour (`NUD_PERMANENT`) with all that `RTM_NEWNEIGH` needs to make it again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotNeighbor {
+    /// `NDA_DST`.
+    pub address: IpAddr,
+    /// `NDA_LLADDR`; empty on a link without hardware addresses.
+    pub hardware_address: HardwareAddress,
+    /// `NTF_*`.
+    pub flags: u8,
+    /// `NDA_PROTOCOL`: `RTPROT_*` of who made it; 0 when nobody said so.
+    pub protocol: u8,
 }

@@ -228,7 +228,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{AttributeValue, Device, LinkIdentity, SnapshotAddress, SnapshotRoute};
+    use crate::model::{
+        AttributeValue, Device, LinkIdentity, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    };
 
     fn record() -> Record {
         let name = IfName::try_from(&b"a_\xff"[..]).unwrap();
@@ -277,6 +279,12 @@ mod tests {
                 metric: 100,
                 onlink: true,
             }],
+            neighbors: vec![SnapshotNeighbor {
+                address: "10.0.0.9".parse().unwrap(),
+                hardware_address: "02:00:00:00:00:09".parse().unwrap(),
+                flags: 0x80,
+                protocol: 17,
+            }],
         };
         Record {
             claim: ClaimRef {
@@ -317,7 +325,7 @@ mod tests {
     fn faults_name_their_field() {
         type Break = fn(&mut bus::Record);
         let device = |r: &mut bus::Record| r.attachments[0].device.as_mut().unwrap().clone();
-        let cases: [(Break, &str); 6] = [
+        let cases: [(Break, &str); 7] = [
             (|r| r.claim_uid.clear(), "claim_uid: "),
             (|r| r.pod_uids[1] = "/".into(), "pod_uids[1].uid: "),
             (
@@ -334,6 +342,13 @@ mod tests {
                     snapshot.addresses[0].address.clear();
                 },
                 "attachments[0].snapshot.addresses[0].address: ",
+            ),
+            (
+                |r| {
+                    let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
+                    snapshot.neighbors[0].flags = 256;
+                },
+                "attachments[0].snapshot.neighbors[0].flags: ",
             ),
             (
                 |r| r.attachments[0].config.as_mut().unwrap().routes[0].gateway = "x".into(),

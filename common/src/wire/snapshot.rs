@@ -3,7 +3,9 @@
 use network_driver_proto::bus;
 
 use super::{InvalidMessage, each, field, optional, text_or_empty};
-use crate::model::{HardwareAddress, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
+use crate::model::{
+    HardwareAddress, IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+};
 
 impl From<&Snapshot> for bus::Snapshot {
     fn from(snapshot: &Snapshot) -> Self {
@@ -16,6 +18,7 @@ impl From<&Snapshot> for bus::Snapshot {
             altnames: snapshot.altnames.clone(),
             addresses: snapshot.addresses.iter().map(Into::into).collect(),
             routes: snapshot.routes.iter().map(Into::into).collect(),
+            neighbors: snapshot.neighbors.iter().map(Into::into).collect(),
         }
     }
 }
@@ -34,6 +37,7 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
             altnames: message.altnames.clone(),
             addresses: each("addresses", &message.addresses, TryInto::try_into)?,
             routes: each("routes", &message.routes, TryInto::try_into)?,
+            neighbors: each("neighbors", &message.neighbors, TryInto::try_into)?,
         })
     }
 }
@@ -100,6 +104,31 @@ impl TryFrom<&bus::SnapshotRoute> for SnapshotRoute {
             kind: field("type", message.r#type.try_into())?,
             metric: message.metric,
             onlink: message.onlink,
+        })
+    }
+}
+
+impl From<&SnapshotNeighbor> for bus::SnapshotNeighbor {
+    fn from(neighbor: &SnapshotNeighbor) -> Self {
+        Self {
+            address: neighbor.address.to_string(),
+            hardware_address: neighbor.hardware_address.as_bytes().to_vec(),
+            flags: neighbor.flags.into(),
+            protocol: neighbor.protocol.into(),
+        }
+    }
+}
+
+impl TryFrom<&bus::SnapshotNeighbor> for SnapshotNeighbor {
+    type Error = InvalidMessage;
+
+    fn try_from(message: &bus::SnapshotNeighbor) -> Result<Self, InvalidMessage> {
+        let hardware_address = HardwareAddress::try_from(message.hardware_address.as_slice());
+        Ok(Self {
+            address: field("address", message.address.parse())?,
+            hardware_address: field("hardware_address", hardware_address)?,
+            flags: field("flags", message.flags.try_into())?,
+            protocol: field("protocol", message.protocol.try_into())?,
         })
     }
 }

@@ -107,13 +107,12 @@ pub(crate) struct Seen {
 impl Seen {
     /// What was read of the pod, as far as it is about the link.
     pub(crate) fn new(link: Link, addresses: &[Address], routes: &[RouteEntry]) -> Self {
-        let snapshot = snapshot::take(&link, addresses, routes);
         let others = routes
             .iter()
             .filter(|entry| entry.index != Some(link.index));
         Self {
-            addresses: snapshot.addresses,
-            routes: snapshot.routes,
+            addresses: snapshot::set_addresses(link.index, &link.name, addresses),
+            routes: snapshot::set_routes(link.index, routes),
             other_routes: others.map(|entry| entry.route.clone()).collect(),
             link,
         }

@@ -1,21 +1,21 @@
 //! The home namespace as it is now, read once for all devices of an operation.
 //!
-//! One link dump is one visit to the kernel's lock; addresses and routes, asked per family, need none.
+//! One link dump is one visit to the kernel's lock; addresses and routes, asked per family, need none, nor do neighbours
+//! since Linux 6.17.
 
 use std::collections::BTreeMap;
 
 use network_driver_common::model::{Protected, Snapshot};
 use network_driver_netlink::uplink::{UplinkReason, protected_links};
-use network_driver_netlink::{Address, Link, RequestError, RouteEntry, Socket};
+use network_driver_netlink::{Link, RequestError, RouteEntry, Socket};
 
-use super::snapshot;
+use super::snapshot::{self, Belongings};
 
 /// What was read of the home namespace.
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) links: Vec<Link>,
-    addresses: Vec<Address>,
-    routes: Vec<RouteEntry>,
+    belongings: Belongings,
     uplinks: BTreeMap<u32, UplinkReason>,
 }
 
@@ -26,18 +26,23 @@ impl Home {
     /// Any request that fails: without all facts nothing may be called free of the node's traffic.
     pub(crate) fn read(socket: &mut Socket, protected: &Protected) -> Result<Self, RequestError> {
         let links = socket.links()?;
-        let addresses = socket.addresses(None)?;
-        let routes = socket.routes()?;
+        let belongings = Belongings {
+            addresses: socket.addresses(None)?,
+            routes: socket.routes()?,
+            neighbors: socket.neighbors(None)?,
+        };
+        let Belongings {
+            addresses, routes, ..
+        } = &belongings;
         let mut ways = Vec::new();
         for destination in &protected.destinations {
             let out = socket.route_to(*destination)?;
             ways.extend(out.map(|index| (*destination, index)));
         }
-        let uplinks = protected_links(links.iter(), &routes, addresses.iter(), protected, &ways);
+        let uplinks = protected_links(links.iter(), routes, addresses.iter(), protected, &ways);
         Ok(Self {
             links,
-            addresses,
-            routes,
+            belongings,
             uplinks,
         })
     }
@@ -49,9 +54,8 @@ impl Home {
 
     /// A route with several next hops of which one is this link: it would be lost, for a snapshot cannot hold it.
     pub(crate) fn multipath(&self, link: &Link) -> Option<&RouteEntry> {
-        self.routes
-            .iter()
-            .find(|route| route.next_hops.contains(&link.index))
+        let mut routes = self.belongings.routes.iter();
+        routes.find(|route| route.next_hops.contains(&link.index))
     }
 
     /// The name of the link that this one is a port of.
@@ -63,6 +67,6 @@ impl Home {
 
     /// What the link looks like.
     pub(crate) fn snapshot(&self, link: &Link) -> Snapshot {
-        snapshot::take(link, &self.addresses, &self.routes)
+        snapshot::take(link, &self.belongings)
     }
 }

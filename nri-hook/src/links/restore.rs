@@ -7,7 +7,7 @@
 use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
 use network_driver_netlink::{Errno, Link, LinkChange, RequestError, Socket};
 
-use super::snapshot;
+use super::snapshot::{self, Belongings};
 use crate::chain;
 
 /// `IFA_F_NODAD` (linux/if_addr.h): no duplicate detection.
@@ -60,9 +60,12 @@ fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
         errno: Errno::ENODEV,
         text: None,
     })?;
-    let addresses = socket.addresses(Some(index))?;
-    let routes = socket.routes_over(index)?;
-    let snapshot = snapshot::take(&link, &addresses, &routes);
+    let belongings = Belongings {
+        addresses: socket.addresses(Some(index))?,
+        routes: socket.routes_over(index)?,
+        neighbors: socket.neighbors(Some(index))?,
+    };
+    let snapshot = snapshot::take(&link, &belongings);
     Ok(Present { link, snapshot })
 }
 
@@ -100,6 +103,7 @@ impl Restore<'_> {
             self.change("set it up", |change| change.up = Some(true));
         }
         self.addresses(wanted);
+        self.neighbors(wanted);
         self.routes(now, wanted);
         if now.alias != wanted.alias {
             let alias = wanted.alias.clone();
@@ -182,6 +186,24 @@ impl Restore<'_> {
         }
         added = added.and_then(|()| self.socket.add_address(self.index, address));
         self.note(&format!("add address {}", address.address), added);
+    }
+
+    /// Read again: what was there before went when the link was down.
+    fn neighbors(&mut self, wanted: &Snapshot) {
+        let all = match self.socket.neighbors(Some(self.index)) {
+            Ok(all) => all,
+            Err(error) => return self.note("read its neighbours", Err(error)),
+        };
+        let present = snapshot::set_neighbors(self.index, &all);
+        for neighbor in present.iter().filter(|one| !wanted.neighbors.contains(one)) {
+            let address = neighbor.address;
+            let deleted = self.socket.delete_neighbor(self.index, address);
+            self.note(&format!("forget the neighbour {address}"), deleted);
+        }
+        for neighbor in wanted.neighbors.iter().filter(|one| !present.contains(one)) {
+            let added = self.socket.add_neighbor(self.index, neighbor);
+            self.note(&format!("add the neighbour {}", neighbor.address), added);
+        }
     }
 
     /// Routes on the link first: gateways may lie behind them.

@@ -3,8 +3,10 @@
 //! Kept is what someone set. What the kernel makes by itself comes back by itself: link-local addresses, what a
 //! router advertised, the routes that belong to an address.
 
-use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
-use network_driver_netlink::{Address, Link, RouteEntry};
+use network_driver_common::model::{
+    IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+};
+use network_driver_netlink::{Address, Link, Neighbor, RouteEntry};
 
 /// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 /// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
@@ -13,8 +15,24 @@ const SETTABLE_ADDRESS_FLAGS: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL` and `RTPROT_RA` (linux/rtnetlink.h).
 const KERNEL_ROUTE_PROTOCOLS: [u8; 3] = [1, 2, 9];
 
+/// `NTF_*` that someone sets (linux/neighbour.h): EXT_LEARNED, ROUTER.
+const SETTABLE_NEIGHBOR_FLAGS: u8 = 0x10 | 0x80;
+
+/// What belongs to links besides themselves, as it was read: of one link or of all.
+#[derive(Debug)]
+pub(crate) struct Belongings {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) routes: Vec<RouteEntry>,
+    pub(crate) neighbors: Vec<Neighbor>,
+}
+
 /// The state of a link at home.
-pub(crate) fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) -> Snapshot {
+pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
+    let Belongings {
+        addresses,
+        routes,
+        neighbors,
+    } = belongings;
     Snapshot {
         name: link.name.clone(),
         mtu: link.mtu,
@@ -24,6 +42,7 @@ pub(crate) fn take(link: &Link, addresses: &[Address], routes: &[RouteEntry]) ->
         altnames: link.altnames.clone(),
         addresses: set_addresses(link.index, &link.name, addresses),
         routes: set_routes(link.index, routes),
+        neighbors: set_neighbors(link.index, neighbors),
     }
 }
 
@@ -45,12 +64,26 @@ pub(crate) fn set_addresses(
 }
 
 /// Routes over the link that someone set, in the kernel's order.
-fn set_routes(index: u32, routes: &[RouteEntry]) -> Vec<SnapshotRoute> {
+pub(crate) fn set_routes(index: u32, routes: &[RouteEntry]) -> Vec<SnapshotRoute> {
     let over_link = routes.iter().filter(|entry| entry.index == Some(index));
     over_link
         .filter(|entry| !KERNEL_ROUTE_PROTOCOLS.contains(&entry.route.protocol))
         .map(|entry| entry.route.clone())
         .collect()
+}
+
+/// Permanent neighbours of the link, sorted.
+pub(crate) fn set_neighbors(index: u32, neighbors: &[Neighbor]) -> Vec<SnapshotNeighbor> {
+    let of_link = neighbors.iter().filter(|entry| entry.index == index);
+    let mut set: Vec<_> = of_link
+        .filter(|entry| entry.permanent())
+        .map(|entry| SnapshotNeighbor {
+            flags: entry.neighbor.flags & SETTABLE_NEIGHBOR_FLAGS,
+            ..entry.neighbor.clone()
+        })
+        .collect();
+    set.sort();
+    set
 }
 
 /// What differs between the wanted and the present state, as sentences without the link's name. Empty when equal.
@@ -87,6 +120,7 @@ pub(crate) fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> 
     }
     found.extend(address_differences(&wanted.addresses, &present.addresses));
     found.extend(route_differences(&wanted.routes, &present.routes));
+    found.extend(neighbor_differences(&wanted.neighbors, &present.neighbors));
     found
 }
 
@@ -130,6 +164,23 @@ fn route_differences(wanted: &[SnapshotRoute], present: &[SnapshotRoute]) -> Vec
     missing
         .map(|route| format!("lacks {}", describe_route(route)))
         .chain(extra.map(|route| format!("has {} too many", describe_route(route))))
+        .collect()
+}
+
+fn neighbor_differences(wanted: &[SnapshotNeighbor], present: &[SnapshotNeighbor]) -> Vec<String> {
+    let describe = |neighbor: &SnapshotNeighbor| {
+        let SnapshotNeighbor {
+            address,
+            hardware_address,
+            ..
+        } = neighbor;
+        format!("the permanent neighbour {address} ({hardware_address})")
+    };
+    let missing = wanted.iter().filter(|one| !present.contains(one));
+    let extra = present.iter().filter(|one| !wanted.contains(one));
+    missing
+        .map(|one| format!("lacks {}", describe(one)))
+        .chain(extra.map(|one| format!("has {} too many", describe(one))))
         .collect()
 }
 

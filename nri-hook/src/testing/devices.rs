@@ -90,6 +90,7 @@ impl Devices for FakeDevices {
             altnames: Vec::new(),
             addresses: Vec::new(),
             routes: Vec::new(),
+            neighbors: Vec::new(),
         };
         Ok(record
             .attachments

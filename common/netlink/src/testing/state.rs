@@ -8,13 +8,14 @@ use network_driver_common::model::IfName;
 use super::TestingError;
 use crate::address::Address;
 use crate::link::Link;
+use crate::neighbor::Neighbor;
 use crate::route::RouteEntry;
 use crate::socket::Socket;
 
 /// `IFA_F_TENTATIVE`, which passes by itself.
 const TENTATIVE: u32 = 0x40;
 
-/// Links, addresses and routes of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
+/// Links, addresses, routes and permanent neighbours of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
 /// changes by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
@@ -29,6 +30,9 @@ impl State {
         let mut all: Vec<_> = links.iter().map(|one| names.link(one)).collect();
         all.extend(socket.addresses(None)?.iter().map(|one| names.address(one)));
         all.extend(socket.routes()?.iter().map(|one| names.route(one)));
+        let neighbors = socket.neighbors(None)?;
+        let permanent = neighbors.iter().filter(|one| one.permanent());
+        all.extend(permanent.map(|one| names.neighbor(one)));
         all.sort();
         Ok(Self { lines: all })
     }
@@ -110,6 +114,18 @@ impl Names<'_> {
             line += " for a time"; // how long is left changes by itself
         }
         line
+    }
+
+    fn neighbor(&self, entry: &Neighbor) -> String {
+        let facts = &entry.neighbor;
+        format!(
+            "neighbour {} {} is {} flags {:#x} protocol {}",
+            self.of(entry.index),
+            facts.address,
+            facts.hardware_address,
+            facts.flags,
+            facts.protocol
+        )
     }
 
     fn route(&self, entry: &RouteEntry) -> String {

@@ -1,10 +1,12 @@
 //! The way home: exactly as before, or told.
 
-use network_driver_common::model::{InterfaceConfig, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{
+    InterfaceConfig, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+};
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, LinkKind, NewLink};
 
-use super::node::{Node, address, config, full_config, link_in, route};
+use super::node::{Node, address, config, full_config, link_in, neighbor, route};
 
 /// A link with everything that can be put back.
 fn adorn(node: &Node, name: &[u8]) {
@@ -75,6 +77,21 @@ fn adorn(node: &Node, name: &[u8]) {
     for route in routes {
         node.add_route(name, &route);
     }
+    let neighbors = [
+        neighbor("10.1.0.250"),
+        SnapshotNeighbor {
+            flags: 0x80, // NTF_ROUTER
+            protocol: 17,
+            ..neighbor("fd01::250")
+        },
+        SnapshotNeighbor {
+            flags: 0x10, // NTF_EXT_LEARNED
+            ..neighbor("10.66.0.1")
+        },
+    ];
+    for neighbor in neighbors {
+        node.add_neighbor(name, &neighbor);
+    }
     node.change(name, |change| {
         change.mtu = Some(1450);
         change.alias = Some(b"rack 4, port \xfe".to_vec());
@@ -119,6 +136,32 @@ fn netns_a_link_that_was_down_comes_home_down() {
     let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
     node.attach(std::slice::from_ref(&record), &pod).unwrap();
     assert!(link_in(&pod, b"net1").unwrap().flags.up());
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+}
+
+#[test]
+fn netns_permanent_neighbours_come_home_also_with_a_link_that_is_down() {
+    let node = Node::new(&[b"eth1"]);
+    node.change(b"eth1", |change| change.up = Some(false));
+    node.add_neighbor(b"eth1", &neighbor("10.1.0.9"));
+    node.add_neighbor(b"eth1", &neighbor("fd01::9"));
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let index = pod.link("net1").unwrap().index;
+    let mut socket = pod.socket().unwrap();
+    assert_eq!(
+        socket
+            .neighbors(Some(index))
+            .unwrap()
+            .iter()
+            .filter(|n| n.permanent())
+            .count(),
+        0
+    );
+    socket.add_neighbor(index, &neighbor("10.9.0.9")).unwrap();
     assert_eq!(node.detach(&record, Some(&pod)), []);
     node.assert_same(&before);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::IpNet;
 use network_driver_common::model::{
     Attachment, ClaimRef, Device, DeviceName, IfName, InterfaceConfig, LinkIdentity, Mtu,
-    Protected, Record, Route, SnapshotAddress, SnapshotRoute,
+    Protected, Record, Route, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 use network_driver_netlink::testing::{Namespace, State, permanent_address};
 use network_driver_netlink::{Address, Link, LinkChange, LinkKind, NewLink};
@@ -98,6 +98,12 @@ impl Node {
         let index = self.link(name).index;
         let mut socket = self.home.socket().unwrap();
         socket.add_route(index, route).unwrap();
+    }
+
+    pub(super) fn add_neighbor(&self, name: &[u8], neighbor: &SnapshotNeighbor) {
+        let index = self.link(name).index;
+        let mut socket = self.home.socket().unwrap();
+        socket.add_neighbor(index, neighbor).unwrap();
     }
 
     /// All that must be the same again, with the order of addresses. The kernel's own link-local address comes with the
@@ -281,6 +287,16 @@ pub(super) fn full_config(name: &str) -> InterfaceConfig {
 
 pub(super) fn address(text: &str) -> SnapshotAddress {
     permanent_address(text.parse().unwrap())
+}
+
+/// A permanent neighbour with a hardware address that ends in 09.
+pub(super) fn neighbor(address: &str) -> SnapshotNeighbor {
+    SnapshotNeighbor {
+        address: address.parse().unwrap(),
+        hardware_address: "02:00:00:00:00:09".parse().unwrap(),
+        flags: 0,
+        protocol: 0,
+    }
 }
 
 pub(super) fn route(destination: &str, gateway: &str, table: u32) -> SnapshotRoute {

@@ -2,7 +2,7 @@
 
 use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute};
 
-use super::node::{address, if_name, route};
+use super::node::{address, if_name, neighbor, route};
 use crate::links::snapshot::differences;
 
 fn sample() -> Snapshot {
@@ -18,13 +18,14 @@ fn sample() -> Snapshot {
             route("10.77.0.0/16", "10.1.0.9", 254),
             route("10.78.0.0/16", "", 100),
         ],
+        neighbors: vec![neighbor("10.1.0.9"), neighbor("fd01::9")],
     }
 }
 
 #[test]
 fn every_difference_is_named() {
     type Case = (fn(&mut Snapshot), &'static [&'static str]);
-    let cases: [Case; 12] = [
+    let cases: [Case; 14] = [
         (|_| {}, &[]),
         (
             |s| s.name = if_name(b"net1"),
@@ -61,6 +62,14 @@ fn every_difference_is_named() {
             &["has the route to 10.79.0.0/16 via 10.1.0.9 of table 254 too many"],
         ),
         (|s| s.routes.reverse(), &[]),
+        (|s| s.neighbors.reverse(), &[]),
+        (
+            |s| s.neighbors[0].hardware_address = "02:00:00:00:00:66".parse().unwrap(),
+            &[
+                "lacks the permanent neighbour 10.1.0.9 (02:00:00:00:00:09)",
+                "has the permanent neighbour 10.1.0.9 (02:00:00:00:00:66) too many",
+            ],
+        ),
     ];
     for (change, wanted) in cases {
         let mut changed = sample();

@@ -1,11 +1,15 @@
 //! Snapshots that outlive the process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::SystemTime;
 
-use network_driver_common::model::{ClaimRef, ClaimUid, Record};
+use network_driver_common::model::{
+    Attachment, ClaimRef, ClaimUid, Device, DeviceName, InterfaceConfig, LinkIdentity, Record,
+    Snapshot,
+};
 
+use super::node::{address, if_name, route};
 use crate::links::state::{State, StateError};
 
 fn record(uid: &str) -> Record {
@@ -45,6 +49,62 @@ fn a_record_is_read_as_it_was_written_until_it_is_removed() {
         fs::read_dir(dir.path().join("below/it")).unwrap().count(),
         0
     );
+}
+
+/// A record as release 0.1.0 wrote it.
+const OLD_RECORD: &str = include_str!("old_record.hex");
+
+/// What it says.
+fn old_record() -> Record {
+    let interface = if_name(b"eth1");
+    let identity = LinkIdentity::Other {
+        kind: "veth".to_owned(),
+        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+        home_name: interface.clone(),
+    };
+    let snapshot = Snapshot {
+        name: interface.clone(),
+        mtu: 1450,
+        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+        up: true,
+        alias: b"rack 4".to_vec(),
+        altnames: vec![b"enp1s0".to_vec()],
+        addresses: vec![address("10.1.0.1/24"), address("fd01::1/64")],
+        routes: vec![
+            route("10.77.0.0/16", "10.1.0.9", 254),
+            route("fd77::/48", "", 1000),
+        ],
+        neighbors: Vec::new(),
+    };
+    let attachment = Attachment {
+        request: "nic".to_owned(),
+        pool: "node".to_owned(),
+        device: Device {
+            name: DeviceName::of(&identity),
+            identity,
+            interface,
+            attributes: BTreeMap::new(),
+            capacity: BTreeMap::new(),
+        },
+        config: InterfaceConfig::default(),
+        snapshot: Some(snapshot),
+    };
+    Record {
+        attachments: vec![attachment],
+        ..record("uid-1")
+    }
+}
+
+#[test]
+fn a_record_of_an_older_release_is_read_with_nothing_said_of_what_it_did_not_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(dir.path().to_owned()).unwrap();
+    let digits = OLD_RECORD.trim().as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes: Vec<u8> = digits.map(byte).collect();
+    fs::write(dir.path().join("uid-1.record"), bytes).unwrap();
+    let read = state.read(&"uid-1".parse().unwrap()).unwrap();
+    assert_eq!(read, Some(old_record()));
 }
 
 #[test]
