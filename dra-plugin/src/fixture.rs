@@ -25,6 +25,7 @@ pub(crate) fn device(name: &str) -> Device {
 
 pub(crate) fn snapshot(name: &str) -> Snapshot {
     Snapshot {
+        taken: None,
         name: name.parse().unwrap(),
         mtu: 1500,
         hardware_address: "02:00:00:00:00:01".parse().unwrap(),

@@ -23,6 +23,7 @@ mod ifa {
     pub(super) const BROADCAST: u16 = 4;
     pub(super) const CACHEINFO: u16 = 6;
     pub(super) const FLAGS: u16 = 8;
+    pub(super) const RT_PRIORITY: u16 = 9;
     pub(super) const PROTO: u16 = 11;
 }
 
@@ -52,10 +53,8 @@ const MANAGE_TEMPORARY: u32 = 0x100;
 pub struct Address {
     /// Whose address it is.
     pub index: u32,
-    /// The address, with all that is needed to make it again.
+    /// The address, with all that is needed to make it again. Its protocol is one of [`protocol`] or what someone set.
     pub address: SnapshotAddress,
-    /// Who made it: see [`protocol`].
-    pub protocol: u8,
 }
 
 impl Address {
@@ -64,7 +63,7 @@ impl Address {
     /// told by the form.
     pub fn kernel_made(&self) -> bool {
         let of_kernel = protocol::KERNEL_LOOPBACK..=protocol::KERNEL_LINK_LOCAL;
-        if of_kernel.contains(&self.protocol) {
+        if of_kernel.contains(&self.address.protocol) {
             return true;
         }
         let SnapshotAddress {
@@ -81,7 +80,7 @@ impl Address {
             || (flags & MANAGE_TEMPORARY != 0 && *valid_lifetime != u32::MAX);
         let from_mac = matches!(net.addr().octets(), [.., 0xff, 0xfe, _, _, _]);
         let link_local = net.addr().is_unicast_link_local() && flags & PERMANENT != 0 && from_mac;
-        let silent = self.protocol == protocol::UNSPECIFIED;
+        let silent = self.address.protocol == protocol::UNSPECIFIED;
         silent && (advertised || link_local)
     }
 
@@ -127,7 +126,6 @@ impl Address {
         let address = IpNet::new(address, prefix).map_err(|_| Malformed("a prefix is too long"))?;
         Ok(Some(Self {
             index,
-            protocol: parts.protocol,
             address: SnapshotAddress {
                 address,
                 peer,
@@ -137,6 +135,8 @@ impl Address {
                 label: parts.label,
                 preferred_lifetime: parts.preferred_lifetime,
                 valid_lifetime: parts.valid_lifetime,
+                protocol: parts.protocol,
+                metric: parts.metric,
             },
         }))
     }
@@ -153,6 +153,7 @@ struct Parts {
     preferred_lifetime: u32,
     valid_lifetime: u32,
     protocol: u8,
+    metric: u32,
 }
 
 impl Parts {
@@ -162,6 +163,7 @@ impl Parts {
             ifa::LOCAL => self.local = Some(message::address(family, value)?),
             ifa::BROADCAST => self.broadcast = Some(message::address(family, value)?),
             ifa::LABEL => self.label = until_nul(value).to_vec(),
+            ifa::RT_PRIORITY => self.metric = number(value)?,
             ifa::FLAGS => self.flags = number(value)?,
             ifa::PROTO => self.protocol = u8_at(value, 0).unwrap_or_default(),
             ifa::CACHEINFO => {
@@ -192,6 +194,8 @@ pub(crate) fn add(index: u32, address: &SnapshotAddress) -> Result<Request, Buil
         label,
         preferred_lifetime,
         valid_lifetime,
+        protocol,
+        metric,
     } = address;
     let lifetimes = [*preferred_lifetime, *valid_lifetime, 0, 0].map(u32::to_ne_bytes);
     let label = (!label.is_empty()).then_some(label);
@@ -203,7 +207,13 @@ pub(crate) fn add(index: u32, address: &SnapshotAddress) -> Result<Request, Buil
         })?
         .maybe(label, |list, label| list.text(ifa::LABEL, label))?
         .number(ifa::FLAGS, *flags)?
-        .bytes(ifa::CACHEINFO, lifetimes.as_flattened())?;
+        .bytes(ifa::CACHEINFO, lifetimes.as_flattened())?
+        .maybe((*metric != 0).then_some(*metric), |list, metric| {
+            list.number(ifa::RT_PRIORITY, metric)
+        })?
+        .maybe((*protocol != 0).then_some(*protocol), |list, protocol| {
+            list.bytes(ifa::PROTO, &[protocol])
+        })?;
     let body = body(
         family_of(address.addr()),
         address.prefix_len(),
@@ -317,15 +327,18 @@ mod tests {
     fn the_kernels_own_addresses_are_told_apart() {
         let all = recorded_addresses();
         let own = one(&all, "fe80::ff:fe00:2/64");
-        assert_eq!(own.protocol, protocol::KERNEL_LINK_LOCAL);
+        assert_eq!(own.address.protocol, protocol::KERNEL_LINK_LOCAL);
         assert!(own.kernel_made() && !own.tentative());
         let fresh = one(&all, "fe80::ff:fe00:1/64");
         assert!(fresh.kernel_made() && fresh.tentative());
-        assert_eq!(one(&all, "::1/128").protocol, protocol::KERNEL_LOOPBACK);
+        assert_eq!(
+            one(&all, "::1/128").address.protocol,
+            protocol::KERNEL_LOOPBACK
+        );
         assert!(!one(&all, "2001:db8::1/64").kernel_made());
 
         let mut silent = own.clone();
-        silent.protocol = protocol::UNSPECIFIED; // as before Linux 5.18
+        silent.address.protocol = protocol::UNSPECIFIED; // as before Linux 5.18
         assert!(silent.kernel_made());
         silent.address.address = "fe80::1/64".parse().unwrap();
         assert!(!silent.kernel_made());

@@ -163,6 +163,8 @@ pub fn permanent_address(address: IpNet) -> SnapshotAddress {
         label: Vec::new(),
         preferred_lifetime: u32::MAX,
         valid_lifetime: u32::MAX,
+        protocol: 0,
+        metric: 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A link at home before it leaves: what home must look like again.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 
@@ -9,6 +10,9 @@ use super::{HardwareAddress, IfName};
 /// State of a link that is put back when it comes home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// When it was taken, if an address has a lifetime that runs from then on. Without such, and in records of releases
+    /// that did not say, `None`.
+    pub taken: Option<SystemTime>,
     /// Name.
     pub name: IfName,
     /// MTU in bytes.
@@ -48,6 +52,10 @@ pub struct SnapshotAddress {
     pub preferred_lifetime: u32,
     /// Seconds; `u32::MAX` for ever.
     pub valid_lifetime: u32,
+    /// `IFA_PROTO`: who made it; 0 when nobody said so, as on kernels before 5.18.
+    pub protocol: u8,
+    /// `IFA_RT_PRIORITY`: metric of the route that the kernel makes for it; 0 for its usual one.
+    pub metric: u32,
 }
 
 /// A route with all that `RTM_NEWROUTE` needs to make it again.

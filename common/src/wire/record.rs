@@ -252,6 +252,7 @@ mod tests {
             capacity: BTreeMap::from([("bandwidth".to_owned(), "25G".to_owned())]),
         };
         let snapshot = Snapshot {
+            taken: Some(from_unix_nanos(1_700_000_000_000_000_002)),
             name: name.clone(),
             mtu: 1500,
             hardware_address: "02:00:00:00:00:01".parse().unwrap(),
@@ -267,6 +268,8 @@ mod tests {
                 label: b"a:1".to_vec(),
                 preferred_lifetime: u32::MAX,
                 valid_lifetime: u32::MAX,
+                protocol: 7,
+                metric: 50,
             }],
             routes: vec![SnapshotRoute {
                 destination: "fd00::/8".parse().unwrap(),

@@ -2,6 +2,7 @@
 
 use network_driver_proto::bus;
 
+use super::record::{from_unix_nanos, to_unix_nanos};
 use super::{InvalidMessage, each, field, optional, text_or_empty};
 use crate::model::{
     HardwareAddress, IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
@@ -10,6 +11,7 @@ use crate::model::{
 impl From<&Snapshot> for bus::Snapshot {
     fn from(snapshot: &Snapshot) -> Self {
         Self {
+            taken_unix_nanos: snapshot.taken.map_or(0, to_unix_nanos),
             name: snapshot.name.as_bytes().to_vec(),
             mtu: snapshot.mtu,
             hardware_address: snapshot.hardware_address.as_bytes().to_vec(),
@@ -28,7 +30,9 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
 
     fn try_from(message: &bus::Snapshot) -> Result<Self, InvalidMessage> {
         let hardware_address = HardwareAddress::try_from(message.hardware_address.as_slice());
+        let taken = Some(message.taken_unix_nanos).filter(|nanos| *nanos != 0);
         Ok(Self {
+            taken: taken.map(from_unix_nanos),
             name: field("name", IfName::try_from(message.name.as_slice()))?,
             mtu: message.mtu,
             hardware_address: field("hardware_address", hardware_address)?,
@@ -53,6 +57,8 @@ impl From<&SnapshotAddress> for bus::SnapshotAddress {
             label: address.label.clone(),
             preferred_lifetime: address.preferred_lifetime,
             valid_lifetime: address.valid_lifetime,
+            protocol: address.protocol.into(),
+            metric: address.metric,
         }
     }
 }
@@ -70,6 +76,8 @@ impl TryFrom<&bus::SnapshotAddress> for SnapshotAddress {
             label: message.label.clone(),
             preferred_lifetime: message.preferred_lifetime,
             valid_lifetime: message.valid_lifetime,
+            protocol: field("protocol", message.protocol.try_into())?,
+            metric: message.metric,
         })
     }
 }

@@ -37,7 +37,6 @@ fn nic(index: u32, name: &str) -> Link {
 fn address(index: u32, text: &str) -> Address {
     Address {
         index,
-        protocol: 0,
         address: SnapshotAddress {
             address: text.parse().unwrap(),
             peer: None,
@@ -47,6 +46,8 @@ fn address(index: u32, text: &str) -> Address {
             label: Vec::new(),
             preferred_lifetime: u32::MAX,
             valid_lifetime: u32::MAX,
+            protocol: 0,
+            metric: 0,
         },
     }
 }

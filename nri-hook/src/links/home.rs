@@ -4,6 +4,7 @@
 //! since Linux 6.17.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use network_driver_common::model::{Protected, Snapshot};
 use network_driver_netlink::uplink::{UplinkReason, protected_links};
@@ -27,6 +28,7 @@ impl Home {
     pub(crate) fn read(socket: &mut Socket, protected: &Protected) -> Result<Self, RequestError> {
         let links = socket.links()?;
         let belongings = Belongings {
+            taken: SystemTime::now(),
             addresses: socket.addresses(None)?,
             routes: socket.routes()?,
             neighbors: socket.neighbors(None)?,

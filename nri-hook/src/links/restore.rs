@@ -4,6 +4,8 @@
 //! put back last, because until then it is our mark: after a crash in the middle the link still says that it is
 //! unfinished.
 
+use std::time::SystemTime;
+
 use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
 use network_driver_netlink::{Errno, Link, LinkChange, RequestError, Socket};
 
@@ -23,6 +25,7 @@ pub(crate) fn restore(
     name: &IfName,
     wanted: &Snapshot,
 ) -> Result<(), String> {
+    let wanted = &snapshot::aged(wanted, SystemTime::now());
     let unreadable = |error: RequestError| format!("cannot be read at home: {}", chain(&error));
     let present = read(socket, index).map_err(unreadable)?;
     let mut restore = Restore {
@@ -61,6 +64,7 @@ fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
         text: None,
     })?;
     let belongings = Belongings {
+        taken: SystemTime::now(),
         addresses: socket.addresses(Some(index))?,
         routes: socket.routes_over(index)?,
         neighbors: socket.neighbors(Some(index))?,

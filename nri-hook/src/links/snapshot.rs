@@ -3,6 +3,8 @@
 //! Kept is what someone set. What the kernel makes by itself comes back by itself: link-local addresses, what a
 //! router advertised, the routes that belong to an address.
 
+use std::time::SystemTime;
+
 use network_driver_common::model::{
     IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
@@ -21,6 +23,8 @@ const SETTABLE_NEIGHBOR_FLAGS: u8 = 0x10 | 0x80;
 /// What belongs to links besides themselves, as it was read: of one link or of all.
 #[derive(Debug)]
 pub(crate) struct Belongings {
+    /// When that was.
+    pub(crate) taken: SystemTime,
     pub(crate) addresses: Vec<Address>,
     pub(crate) routes: Vec<RouteEntry>,
     pub(crate) neighbors: Vec<Neighbor>,
@@ -29,18 +33,22 @@ pub(crate) struct Belongings {
 /// The state of a link at home.
 pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
     let Belongings {
+        taken,
         addresses,
         routes,
         neighbors,
     } = belongings;
+    let addresses = set_addresses(link.index, &link.name, addresses);
+    let runs = |address: &SnapshotAddress| address.valid_lifetime != u32::MAX;
     Snapshot {
+        taken: addresses.iter().any(runs).then_some(*taken),
         name: link.name.clone(),
         mtu: link.mtu,
         hardware_address: link.hardware_address.clone(),
         up: link.flags.up(),
         alias: link.alias.clone(),
         altnames: link.altnames.clone(),
-        addresses: set_addresses(link.index, &link.name, addresses),
+        addresses,
         routes: set_routes(link.index, routes),
         neighbors: set_neighbors(link.index, neighbors),
     }
@@ -84,6 +92,33 @@ pub(crate) fn set_neighbors(index: u32, neighbors: &[Neighbor]) -> Vec<SnapshotN
         .collect();
     set.sort();
     set
+}
+
+/// The state that the link would have now if it had stayed at home: the lifetimes of its addresses went on, and those that
+/// ended took the address with them.
+pub(crate) fn aged(snapshot: &Snapshot, now: SystemTime) -> Snapshot {
+    let since = snapshot
+        .taken
+        .and_then(|taken| now.duration_since(taken).ok());
+    let seconds = since.map_or(0, |since| since.as_secs());
+    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+    let left = |lifetime: u32| match lifetime {
+        u32::MAX => u32::MAX,
+        lifetime => lifetime.saturating_sub(seconds),
+    };
+    let mut aged = snapshot.clone();
+    for address in &mut aged.addresses {
+        address.preferred_lifetime = left(address.preferred_lifetime);
+        address.valid_lifetime = left(address.valid_lifetime);
+    }
+    let ended = |address: &SnapshotAddress| address.valid_lifetime == 0;
+    let (gone, left) = aged.addresses.into_iter().partition(ended);
+    aged.addresses = left;
+    let gone: Vec<SnapshotAddress> = gone;
+    let from_gone = |source| gone.iter().any(|address| address.address.addr() == source);
+    aged.routes
+        .retain(|route| !route.preferred_source.is_some_and(from_gone));
+    aged
 }
 
 /// What differs between the wanted and the present state, as sentences without the link's name. Empty when equal.

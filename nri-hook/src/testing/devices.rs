@@ -82,6 +82,7 @@ impl Devices for FakeDevices {
             return Err(Refusal::retry("DeviceNotFound", "no such link".into()));
         }
         let snapshot = |name: &IfName| Snapshot {
+            taken: None,
             name: name.clone(),
             mtu: 1500,
             hardware_address: HardwareAddress::default(),

@@ -110,6 +110,7 @@ impl Names<'_> {
         if !facts.label.is_empty() {
             line += &format!(" label \"{}\"", facts.label.escape_ascii());
         }
+        line += &format!(" protocol {} metric {}", facts.protocol, facts.metric);
         if facts.valid_lifetime != u32::MAX {
             line += " for a time"; // how long is left changes by itself
         }

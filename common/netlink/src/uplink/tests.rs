@@ -65,7 +65,6 @@ fn route(destination: &str, index: Option<u32>, next_hops: &[u32], kind: u8) -> 
 fn address(index: u32, text: &str) -> Address {
     Address {
         index,
-        protocol: 0,
         address: SnapshotAddress {
             address: text.parse().unwrap(),
             peer: None,
@@ -75,6 +74,8 @@ fn address(index: u32, text: &str) -> Address {
             label: Vec::new(),
             preferred_lifetime: u32::MAX,
             valid_lifetime: u32::MAX,
+            protocol: 0,
+            metric: 0,
         },
     }
 }

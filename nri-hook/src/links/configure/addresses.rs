@@ -50,5 +50,7 @@ fn full(address: &IpNet) -> SnapshotAddress {
         label: Vec::new(),
         preferred_lifetime: u32::MAX,
         valid_lifetime: u32::MAX,
+        protocol: 0,
+        metric: 0,
     }
 }

@@ -40,7 +40,26 @@ fn adorn(node: &Node, name: &[u8]) {
             valid_lifetime: 5000,
             ..address("10.5.0.1/24")
         },
+        SnapshotAddress {
+            flags: 0x200, // IFA_F_NOPREFIXROUTE
+            protocol: 17,
+            ..address("10.6.0.1/24")
+        },
+        SnapshotAddress {
+            metric: 77,
+            ..address("10.7.0.1/24")
+        },
         address("fd01::1/64"),
+        SnapshotAddress {
+            flags: 0x12, // IFA_F_NODAD | IFA_F_HOMEADDRESS
+            metric: 55,
+            ..address("fd04::1/64")
+        },
+        SnapshotAddress {
+            flags: 0x100, // IFA_F_MANAGETEMPADDR
+            protocol: 18,
+            ..address("fd05::1/64")
+        },
         SnapshotAddress {
             flags: 0x200,
             ..address("fd01::2/64")
@@ -56,6 +75,15 @@ fn adorn(node: &Node, name: &[u8]) {
     for address in addresses {
         node.add_address(name, &address);
     }
+    adorn_with_ways(node, name);
+    node.change(name, |change| {
+        change.mtu = Some(1450);
+        change.alias = Some(b"rack 4, port \xfe".to_vec());
+    });
+}
+
+/// Routes and neighbours of all sorts.
+fn adorn_with_ways(node: &Node, name: &[u8]) {
     let routes = [
         route("10.77.0.0/16", "10.1.0.250", 254),
         route("10.78.0.0/16", "", 254),
@@ -92,10 +120,6 @@ fn adorn(node: &Node, name: &[u8]) {
     for neighbor in neighbors {
         node.add_neighbor(name, &neighbor);
     }
-    node.change(name, |change| {
-        change.mtu = Some(1450);
-        change.alias = Some(b"rack 4, port \xfe".to_vec());
-    });
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What counts as a difference.
 
+use std::time::{Duration, SystemTime};
+
 use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute};
 
 use super::node::{address, if_name, neighbor, route};
-use crate::links::snapshot::differences;
+use crate::links::snapshot::{aged, differences};
 
 fn sample() -> Snapshot {
     Snapshot {
+        taken: None,
         name: if_name(b"eth1"),
         mtu: 1500,
         hardware_address: "02:00:00:00:00:01".parse().unwrap(),
@@ -89,6 +92,57 @@ fn a_lifetime_may_run_but_not_begin_to() {
     };
     assert!(differences(&with_lifetime(500), &with_lifetime(400)).is_empty());
     assert!(!differences(&with_lifetime(u32::MAX), &with_lifetime(400)).is_empty());
+}
+
+#[test]
+fn lifetimes_go_on_while_the_link_is_away() {
+    let lease = |text: &str, preferred_lifetime, valid_lifetime| SnapshotAddress {
+        preferred_lifetime,
+        valid_lifetime,
+        ..address(text)
+    };
+    let taken = SystemTime::UNIX_EPOCH;
+    let snapshot = Snapshot {
+        taken: Some(taken),
+        addresses: vec![
+            address("10.1.0.1/24"),
+            lease("10.2.0.1/24", 100, 200),
+            lease("10.3.0.1/24", 1000, 2000),
+            lease("10.4.0.1/24", 100, u32::MAX),
+        ],
+        routes: vec![
+            SnapshotRoute {
+                preferred_source: "10.2.0.1".parse().ok(),
+                ..route("10.77.0.0/16", "", 254)
+            },
+            route("10.78.0.0/16", "", 254),
+        ],
+        ..sample()
+    };
+    let after = |seconds| taken.checked_add(Duration::from_secs(seconds)).unwrap();
+    let later = aged(&snapshot, after(500));
+    assert_eq!(
+        later.addresses,
+        [
+            address("10.1.0.1/24"),
+            lease("10.3.0.1/24", 500, 1500),
+            lease("10.4.0.1/24", 0, u32::MAX),
+        ]
+    );
+    assert_eq!(later.routes, [route("10.78.0.0/16", "", 254)]);
+    assert_eq!(aged(&snapshot, after(0)), snapshot);
+    let far = aged(&snapshot, after(1 << 40));
+    assert_eq!(far.addresses.len(), 2);
+    let untold = Snapshot {
+        taken: None,
+        ..snapshot.clone()
+    };
+    assert_eq!(aged(&untold, after(500)), untold);
+    let clock_went_back = Snapshot {
+        taken: Some(after(500)),
+        ..snapshot
+    };
+    assert_eq!(aged(&clock_went_back, taken), clock_went_back);
 }
 
 #[test]

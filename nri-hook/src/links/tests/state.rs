@@ -63,6 +63,7 @@ fn old_record() -> Record {
         home_name: interface.clone(),
     };
     let snapshot = Snapshot {
+        taken: None,
         name: interface.clone(),
         mtu: 1450,
         hardware_address: "02:00:00:00:00:01".parse().unwrap(),
