@@ -26,4 +26,4 @@ pub use mark::Mark;
 pub use pci::{InvalidPciAddress, PciAddress};
 pub use quarantine::Quarantine;
 pub use record::{Attachment, Protected, Record};
-pub use snapshot::{Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
+pub use snapshot::{RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};

@@ -140,6 +140,7 @@ impl Node {
             kind: 1,
             metric: 100,
             onlink: false,
+            options: network_driver_common::model::RouteOptions::default(),
         };
         Ok(self.home.socket()?.add_route(index, &route)?)
     }

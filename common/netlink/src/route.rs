@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{RtAddrFamily, RtScope, RtTable, Rta, Rtm, RtmF, Rtn, Rtprot};
 use neli::rtnl::{Rtmsg, RtmsgBuilder};
-use network_driver_common::model::SnapshotRoute;
+use network_driver_common::model::{RouteOptions, SnapshotRoute};
 
 use crate::address::{family_of, octets};
 use crate::error::{BuildError, Malformed};
@@ -19,19 +19,31 @@ const HEADER: usize = 12;
 const NEXT_HOP: usize = 8;
 /// Most next hops kept of a route, against a table without end.
 const MAX_NEXT_HOPS: usize = 256;
+/// Most bytes kept of `RTA_METRICS`: twice what all of Linux 6.18 take.
+const MAX_METRICS: usize = 320;
+/// Where `rta_expires` stands in `struct rta_cacheinfo`.
+const EXPIRES: usize = 8;
 /// `RTNH_F_ONLINK`: the gateway is on the link, whatever the addresses say.
 const ONLINK: u32 = 4;
 
 /// Numbers of the attributes of a route (linux/rtnetlink.h). neli lacks some of them on musl.
 mod rta {
     pub(super) const DST: u16 = 1;
+    pub(super) const SRC: u16 = 2;
     pub(super) const OIF: u16 = 4;
     pub(super) const GATEWAY: u16 = 5;
     pub(super) const PRIORITY: u16 = 6;
     pub(super) const PREFSRC: u16 = 7;
+    pub(super) const METRICS: u16 = 8;
     pub(super) const MULTIPATH: u16 = 9;
+    pub(super) const FLOW: u16 = 11;
+    pub(super) const CACHEINFO: u16 = 12;
     pub(super) const TABLE: u16 = 15;
     pub(super) const VIA: u16 = 18;
+    pub(super) const PREF: u16 = 20;
+    pub(super) const ENCAP_TYPE: u16 = 21;
+    pub(super) const ENCAP: u16 = 22;
+    pub(super) const NH_ID: u16 = 30;
 }
 
 /// A route (`RTM_NEWROUTE`).
@@ -43,6 +55,8 @@ pub struct RouteEntry {
     pub next_hops: Vec<u32>,
     /// The route, with all that is needed to make it again. The gateways of a route over several links are not kept.
     pub route: SnapshotRoute,
+    /// What the route has that is not kept, for people: `an encapsulation`. With it the route cannot be made again.
+    pub unkept: Option<&'static str>,
 }
 
 impl RouteEntry {
@@ -66,6 +80,9 @@ impl RouteEntry {
             let (kind, value) = attribute?;
             parts.take(family, kind, value)?;
         }
+        if byte(2)? != 0 {
+            parts.unkept = Some("a source prefix");
+        }
         let destination = IpNet::new(parts.destination, byte(1)?)
             .map_err(|_| Malformed("a prefix is too long"))?;
         Ok(Some(Self {
@@ -81,7 +98,12 @@ impl RouteEntry {
                 kind: byte(7)?,
                 metric: parts.metric,
                 onlink: flags & ONLINK != 0,
+                options: RouteOptions {
+                    tos: byte(3)?,
+                    ..parts.options
+                },
             },
+            unkept: parts.unkept,
         }))
     }
 }
@@ -95,6 +117,8 @@ struct Parts {
     preferred_source: Option<IpAddr>,
     table: u32,
     metric: u32,
+    options: RouteOptions,
+    unkept: Option<&'static str>,
 }
 
 impl Parts {
@@ -107,6 +131,8 @@ impl Parts {
             preferred_source: None,
             table: 0,
             metric: 0,
+            options: RouteOptions::default(),
+            unkept: None,
         }
     }
 
@@ -115,12 +141,23 @@ impl Parts {
             rta::DST => self.destination = message::address(family, value)?,
             rta::OIF => self.index = Some(number(value)?),
             rta::GATEWAY => self.gateway = Some(message::address(family, value)?),
-            rta::VIA => self.gateway = via(value)?,
+            rta::VIA => match via(value)? {
+                Some(gateway) => self.gateway = Some(gateway),
+                None => self.unkept = Some("a gateway of another kind than IP"),
+            },
             rta::PREFSRC => self.preferred_source = Some(message::address(family, value)?),
             rta::TABLE => self.table = number(value)?,
             rta::PRIORITY => self.metric = number(value)?,
             rta::MULTIPATH => self.next_hops = next_hops(value)?,
-            _ => {}
+            rta::FLOW => self.options.realms = number(value)?,
+            rta::PREF => self.options.preference = u8_at(value, 0).unwrap_or_default(),
+            rta::METRICS if value.len() <= MAX_METRICS => self.options.metrics = value.to_vec(),
+            rta::CACHEINFO if u32_at(value, EXPIRES).unwrap_or_default() == 0 => {}
+            rta::CACHEINFO => self.unkept = Some("an end of its time"),
+            rta::SRC => self.unkept = Some("a source prefix"),
+            rta::ENCAP_TYPE | rta::ENCAP => self.unkept = Some("an encapsulation"),
+            rta::NH_ID => self.unkept = Some("a nexthop object"),
+            _ => self.unkept = Some("an attribute that this driver does not know"),
         }
         Ok(())
     }
@@ -205,7 +242,14 @@ fn body(index: u32, route: &SnapshotRoute) -> Result<Rtmsg, BuildError> {
         kind,
         metric,
         onlink,
+        options,
     } = route;
+    let RouteOptions {
+        tos,
+        realms,
+        preference,
+        metrics,
+    } = options;
     let family = family_of(destination.addr());
     let attributes = Attributes::new()
         .bytes(rta::DST, &octets(destination.network()))?
@@ -215,10 +259,20 @@ fn body(index: u32, route: &SnapshotRoute) -> Result<Rtmsg, BuildError> {
         .maybe(*gateway, |list, gateway| add_gateway(list, family, gateway))?
         .maybe(*preferred_source, |list, source| {
             list.bytes(rta::PREFSRC, &octets(source))
+        })?
+        .maybe((*realms != 0).then_some(*realms), |list, realms| {
+            list.number(rta::FLOW, realms)
+        })?
+        .maybe((*preference != 0).then_some(*preference), |list, value| {
+            list.bytes(rta::PREF, &[value])
+        })?
+        .maybe((!metrics.is_empty()).then_some(metrics), |list, metrics| {
+            list.bytes(rta::METRICS, metrics)
         })?;
     let flags = if *onlink { ONLINK } else { 0 };
     blank(family)
         .rtm_dst_len(destination.prefix_len())
+        .rtm_tos(*tos)
         .rtm_protocol(Rtprot::from(*protocol))
         .rtm_scope(RtScope::from(*scope))
         .rtm_type(Rtn::from(*kind))
@@ -284,6 +338,7 @@ mod tests {
             (254, 1, 0)
         );
         assert!(!plain.route.onlink);
+        assert_eq!((plain.route.options, plain.unkept), Default::default());
 
         let elsewhere = recorded_route("203.0.113.128/25");
         assert_eq!(elsewhere.route.table, 1000);
@@ -292,6 +347,52 @@ mod tests {
         let default = recorded_route("::/0");
         assert_eq!(default.route.gateway, "2001:db8::9".parse().ok());
         assert_eq!((default.index, default.route.metric), (Some(4), 5));
+    }
+
+    #[test]
+    fn what_a_route_has_that_is_not_kept_is_told() {
+        let with = |kind: u16, value: &[u8]| {
+            let mut body = vec![INET, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+            body.extend([8, 0, 1, 0, 192, 0, 2, 0, 8, 0, 4, 0, 4, 0, 0, 0]);
+            let length = u16::try_from(value.len()).unwrap().saturating_add(4);
+            body.extend(length.to_ne_bytes());
+            body.extend(kind.to_ne_bytes());
+            body.extend(value);
+            body.resize(body.len().next_multiple_of(4), 0);
+            RouteEntry::parse(&body).unwrap().unwrap()
+        };
+        let expires = [&[0; 8][..], &[1, 0, 0, 0], &[0; 20]].concat();
+        let cases = [
+            (rta::PRIORITY, &[1, 0, 0, 0][..], None),
+            (rta::CACHEINFO, &[0; 32], None),
+            (rta::CACHEINFO, &expires, Some("an end of its time")),
+            (rta::ENCAP, &[0; 4], Some("an encapsulation")),
+            (rta::NH_ID, &[7, 0, 0, 0], Some("a nexthop object")),
+            (
+                rta::VIA,
+                &[28, 0, 1, 2],
+                Some("a gateway of another kind than IP"),
+            ),
+            (
+                rta::METRICS,
+                &[0; MAX_METRICS + 4],
+                Some("an attribute that this driver does not know"),
+            ),
+            (99, &[], Some("an attribute that this driver does not know")),
+        ];
+        for (kind, value, unkept) in cases {
+            assert_eq!(with(kind, value).unkept, unkept, "attribute {kind}");
+        }
+        let mut sourced = vec![INET6, 48, 64, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+        assert!(
+            RouteEntry::parse(&sourced)
+                .unwrap()
+                .unwrap()
+                .unkept
+                .is_some()
+        );
+        sourced[2] = 0;
+        assert_eq!(RouteEntry::parse(&sourced).unwrap().unwrap().unkept, None);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use network_driver_common::model::{SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
+use network_driver_common::model::{
+    RouteOptions, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+};
 use network_driver_netlink::testing::{Namespace, permanent_address};
 use network_driver_netlink::{Address, Errno, Neighbor, RouteEntry};
 
@@ -12,6 +14,11 @@ use network_driver_netlink::{Address, Errno, Neighbor, RouteEntry};
 const NO_DUPLICATE_DETECTION: u32 = 0x02;
 const PERMANENT: u32 = 0x80;
 const NO_PREFIX_ROUTE: u32 = 0x200;
+
+/// Metrics of a route as attributes within `RTA_METRICS`: a locked MTU of 1300, a window of 1000, quick acknowledgement,
+/// and reno as its congestion control.
+const ROUTE_METRICS: &[u8] =
+    b"\x08\0\x01\0\x04\0\0\0\x08\0\x02\0\x14\x05\0\0\x08\0\x03\0\xe8\x03\0\0\x08\0\x0f\0\x01\0\0\0\x09\0\x10\0reno\0\0\0\0";
 
 /// A namespace with a link that is up, and the far end of its cable.
 fn cabled() -> (Namespace, Namespace, u32) {
@@ -35,6 +42,7 @@ fn addresses() -> Vec<SnapshotAddress> {
         SnapshotAddress {
             label: b"nic0:\xff".to_vec(),
             scope: 253,
+            protocol: 17,
             ..plain("203.0.113.1/32")
         },
         SnapshotAddress {
@@ -49,6 +57,8 @@ fn addresses() -> Vec<SnapshotAddress> {
         },
         SnapshotAddress {
             flags: PERMANENT | NO_DUPLICATE_DETECTION | NO_PREFIX_ROUTE,
+            protocol: 18,
+            metric: 55,
             ..plain("2001:db8::1/64")
         },
     ]
@@ -177,6 +187,7 @@ fn route(destination: &str, gateway: Option<&str>) -> SnapshotRoute {
         kind: 1,
         metric: if v6 { 1024 } else { 0 },
         onlink: false,
+        options: RouteOptions::default(),
     }
 }
 
@@ -202,6 +213,23 @@ fn routes() -> Vec<SnapshotRoute> {
             table: 1000,
             preferred_source: "2001:db8::1".parse().ok(),
             ..route("2001:db8:1::/48", None)
+        },
+        SnapshotRoute {
+            options: RouteOptions {
+                tos: 0x10,
+                realms: 5,
+                metrics: ROUTE_METRICS.to_vec(),
+                ..RouteOptions::default()
+            },
+            ..route("10.4.0.0/16", Some("192.0.2.254"))
+        },
+        SnapshotRoute {
+            options: RouteOptions {
+                preference: 1,
+                metrics: ROUTE_METRICS.to_vec(),
+                ..RouteOptions::default()
+            },
+            ..route("2001:db8:3::/48", Some("2001:db8::fe"))
         },
         SnapshotRoute {
             onlink: true,
@@ -234,6 +262,7 @@ fn netns_a_route_comes_back_exactly() {
     let as_entry = |route: &SnapshotRoute| RouteEntry {
         index: Some(index),
         next_hops: Vec::new(),
+        unkept: None,
         route: route.clone(),
     };
     let wanted_entries: Vec<_> = wanted.iter().map(as_entry).collect();

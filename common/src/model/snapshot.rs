@@ -79,6 +79,21 @@ pub struct SnapshotRoute {
     pub metric: u32,
     /// `RTNH_F_ONLINK`.
     pub onlink: bool,
+    /// What few routes have.
+    pub options: RouteOptions,
+}
+
+/// What few routes have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteOptions {
+    /// `rtm_tos`: type of service that it is for; 0 for any. IPv4 only.
+    pub tos: u8,
+    /// `RTA_FLOW`: routing realms; 0 for none.
+    pub realms: u32,
+    /// `RTA_PREF`: preference of RFC 4191, `ICMPV6_ROUTER_PREF_*`; 0 for medium. IPv6 only.
+    pub preference: u8,
+    /// `RTA_METRICS` as the kernel gives it (MTU, window, congestion control, …); empty for none.
+    pub metrics: Vec<u8>,
 }
 
 /// A permanent neighbour (`NUD_PERMANENT`) with all that `RTM_NEWNEIGH` needs to make it again.

@@ -229,31 +229,14 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        AttributeValue, Device, LinkIdentity, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+        AttributeValue, Device, LinkIdentity, RouteOptions, SnapshotAddress, SnapshotNeighbor,
+        SnapshotRoute,
     };
 
-    fn record() -> Record {
-        let name = IfName::try_from(&b"a_\xff"[..]).unwrap();
-        let identity = LinkIdentity::Other {
-            kind: "veth".into(),
-            hardware_address: "02:00:00:00:00:01".parse().unwrap(),
-            home_name: name.clone(),
-        };
-        let device = Device {
-            name: DeviceName::of(&identity),
-            identity,
-            interface: name.clone(),
-            attributes: [
-                ("ifName".parse().unwrap(), AttributeValue::text("a")),
-                ("mtu".parse().unwrap(), AttributeValue::Int(1500)),
-                ("virtual".parse().unwrap(), AttributeValue::Bool(true)),
-            ]
-            .into(),
-            capacity: BTreeMap::from([("bandwidth".to_owned(), "25G".to_owned())]),
-        };
-        let snapshot = Snapshot {
+    fn snapshot(name: IfName) -> Snapshot {
+        Snapshot {
             taken: Some(from_unix_nanos(1_700_000_000_000_000_002)),
-            name: name.clone(),
+            name,
             mtu: 1500,
             hardware_address: "02:00:00:00:00:01".parse().unwrap(),
             up: true,
@@ -281,6 +264,12 @@ mod tests {
                 kind: 1,
                 metric: 100,
                 onlink: true,
+                options: RouteOptions {
+                    tos: 0x10,
+                    realms: 5,
+                    preference: 1,
+                    metrics: vec![8, 0, 2, 0, 0x78, 5, 0, 0],
+                },
             }],
             neighbors: vec![SnapshotNeighbor {
                 address: "10.0.0.9".parse().unwrap(),
@@ -288,6 +277,27 @@ mod tests {
                 flags: 0x80,
                 protocol: 17,
             }],
+        }
+    }
+
+    fn record() -> Record {
+        let name = IfName::try_from(&b"a_\xff"[..]).unwrap();
+        let identity = LinkIdentity::Other {
+            kind: "veth".into(),
+            hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+            home_name: name.clone(),
+        };
+        let device = Device {
+            name: DeviceName::of(&identity),
+            identity,
+            interface: name.clone(),
+            attributes: [
+                ("ifName".parse().unwrap(), AttributeValue::text("a")),
+                ("mtu".parse().unwrap(), AttributeValue::Int(1500)),
+                ("virtual".parse().unwrap(), AttributeValue::Bool(true)),
+            ]
+            .into(),
+            capacity: BTreeMap::from([("bandwidth".to_owned(), "25G".to_owned())]),
         };
         Record {
             claim: ClaimRef {
@@ -309,7 +319,7 @@ mod tests {
                         gateway: Some("10.1.0.254".parse().unwrap()),
                     }],
                 },
-                snapshot: Some(snapshot),
+                snapshot: Some(snapshot(name)),
             }],
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             prepared: from_unix_nanos(1_700_000_000_000_000_001),

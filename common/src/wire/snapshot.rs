@@ -5,7 +5,8 @@ use network_driver_proto::bus;
 use super::record::{from_unix_nanos, to_unix_nanos};
 use super::{InvalidMessage, each, field, optional, text_or_empty};
 use crate::model::{
-    HardwareAddress, IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    HardwareAddress, IfName, RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor,
+    SnapshotRoute,
 };
 
 impl From<&Snapshot> for bus::Snapshot {
@@ -94,6 +95,10 @@ impl From<&SnapshotRoute> for bus::SnapshotRoute {
             r#type: route.kind.into(),
             metric: route.metric,
             onlink: route.onlink,
+            tos: route.options.tos.into(),
+            realms: route.options.realms,
+            preference: route.options.preference.into(),
+            metrics: route.options.metrics.clone(),
         }
     }
 }
@@ -112,6 +117,12 @@ impl TryFrom<&bus::SnapshotRoute> for SnapshotRoute {
             kind: field("type", message.r#type.try_into())?,
             metric: message.metric,
             onlink: message.onlink,
+            options: RouteOptions {
+                tos: field("tos", message.tos.try_into())?,
+                realms: message.realms,
+                preference: field("preference", message.preference.try_into())?,
+                metrics: message.metrics.clone(),
+            },
         })
     }
 }

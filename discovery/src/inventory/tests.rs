@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use network_driver_common::model::{AttributeValue, FaultReason, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{AttributeValue, FaultReason, SnapshotAddress, RouteOptions, SnapshotRoute};
 
 use super::*;
 use crate::attribute::providers;
@@ -56,6 +56,7 @@ fn route(destination: &str, index: u32) -> RouteEntry {
     RouteEntry {
         index: Some(index),
         next_hops: Vec::new(),
+        unkept: None,
         route: SnapshotRoute {
             destination: destination.parse().unwrap(),
             gateway: None,
@@ -66,6 +67,7 @@ fn route(destination: &str, index: u32) -> RouteEntry {
             kind: 1,
             metric: 0,
             onlink: false,
+            options: RouteOptions::default(),
         },
     }
 }

@@ -283,6 +283,7 @@ fn default_route() -> network_driver_common::model::SnapshotRoute {
         kind: 1,
         metric: 0,
         onlink: false,
+        options: network_driver_common::model::RouteOptions::default(),
     }
 }
 

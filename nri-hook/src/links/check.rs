@@ -9,6 +9,7 @@ use network_driver_proto::bus::RefusalClass;
 use super::home::Home;
 use super::identity;
 use super::plan::{self, Names};
+use super::snapshot::describe_route;
 
 /// Least MTU of a link that speaks IPv6 (RFC 8200 §5); below it the kernel takes IPv6 off the link.
 const IPV6_MIN_MTU: u32 = 1280;
@@ -128,13 +129,26 @@ fn check_restorable(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> 
         let message = format!("{who} is of a kind that cannot leave its network namespace");
         return Err(Refusal::user("DeviceNotMovable", message));
     }
-    match home.multipath(link) {
+    let lost = |what: String| {
+        let message = format!("{who} {what}, which could not be put back; remove that route first");
+        Err(Refusal::user("DeviceInUse", message))
+    };
+    if let Some(entry) = home.multipath(link) {
+        let destination = entry.route.destination;
+        return lost(format!(
+            "is one of several next hops of the route to {destination}"
+        ));
+    }
+    if let Some((entry, unkept)) = home.unkept_route(link) {
+        let route = describe_route(&entry.route);
+        return lost(format!("has {route} with {unkept}"));
+    }
+    match home.route_from(link) {
         Some(entry) => {
-            let message = format!(
-                "{who} is one of several next hops of the route to {}, which could not be put back; remove that route first",
-                entry.route.destination
-            );
-            Err(Refusal::user("DeviceInUse", message))
+            let route = describe_route(&entry.route);
+            lost(format!(
+                "has the source address of {route} over another link"
+            ))
         }
         None => Ok(()),
     }

@@ -4,6 +4,7 @@
 //! since Linux 6.17.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use network_driver_common::model::{Protected, Snapshot};
@@ -16,7 +17,7 @@ use super::snapshot::{self, Belongings};
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) links: Vec<Link>,
-    belongings: Belongings,
+    pub(super) belongings: Belongings,
     uplinks: BTreeMap<u32, UplinkReason>,
 }
 
@@ -58,6 +59,38 @@ impl Home {
     pub(crate) fn multipath(&self, link: &Link) -> Option<&RouteEntry> {
         let mut routes = self.belongings.routes.iter();
         routes.find(|route| route.next_hops.contains(&link.index))
+    }
+
+    /// A route over the link with something that a snapshot cannot hold, and what that is.
+    pub(crate) fn unkept_route(&self, link: &Link) -> Option<(&RouteEntry, &'static str)> {
+        let mut over_link = self.set_routes().filter(|r| r.index == Some(link.index));
+        over_link.find_map(|route| Some((route, route.unkept?)))
+    }
+
+    /// An IPv4 route over another link with an address of this one as its source: the kernel takes it away with the
+    /// address.
+    pub(crate) fn route_from(&self, link: &Link) -> Option<&RouteEntry> {
+        let addresses = &self.belongings.addresses;
+        let has = |index: u32, source: IpAddr| {
+            let mut of_link = addresses.iter().filter(|entry| entry.index == index);
+            of_link.any(|entry| entry.address.address.addr() == source)
+        };
+        let elsewhere = |source| {
+            let mut others = self.links.iter().filter(|other| other.index != link.index);
+            others.any(|other| has(other.index, source))
+        };
+        self.set_routes().find(|entry| {
+            let source = entry.route.preferred_source;
+            let source = source.filter(IpAddr::is_ipv4);
+            entry.index != Some(link.index)
+                && source.is_some_and(|source| has(link.index, source) && !elsewhere(source))
+        })
+    }
+
+    /// Routes that someone set.
+    fn set_routes(&self) -> impl Iterator<Item = &RouteEntry> {
+        let routes = self.belongings.routes.iter();
+        routes.filter(|entry| snapshot::is_set(&entry.route))
     }
 
     /// The name of the link that this one is a port of.

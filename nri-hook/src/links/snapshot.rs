@@ -75,9 +75,14 @@ pub(crate) fn set_addresses(
 pub(crate) fn set_routes(index: u32, routes: &[RouteEntry]) -> Vec<SnapshotRoute> {
     let over_link = routes.iter().filter(|entry| entry.index == Some(index));
     over_link
-        .filter(|entry| !KERNEL_ROUTE_PROTOCOLS.contains(&entry.route.protocol))
+        .filter(|entry| is_set(&entry.route))
         .map(|entry| entry.route.clone())
         .collect()
+}
+
+/// Whether someone set the route, rather than the kernel.
+pub(crate) fn is_set(route: &SnapshotRoute) -> bool {
+    !KERNEL_ROUTE_PROTOCOLS.contains(&route.protocol)
 }
 
 /// Permanent neighbours of the link, sorted.
@@ -219,7 +224,7 @@ fn neighbor_differences(wanted: &[SnapshotNeighbor], present: &[SnapshotNeighbor
         .collect()
 }
 
-fn describe_route(route: &SnapshotRoute) -> String {
+pub(crate) fn describe_route(route: &SnapshotRoute) -> String {
     let SnapshotRoute {
         destination, table, ..
     } = route;

@@ -4,7 +4,7 @@
 //! often they ask.
 
 use anyhow::Context as _;
-use network_driver_common::model::SnapshotRoute;
+use network_driver_common::model::{RouteOptions, SnapshotRoute};
 use network_driver_netlink::testing::permanent_address;
 use network_driver_netlink::{LinkChange, Socket};
 
@@ -47,5 +47,6 @@ fn route(number: usize) -> anyhow::Result<SnapshotRoute> {
         kind: 1,
         metric: 0,
         onlink: false,
+        options: RouteOptions::default(),
     })
 }

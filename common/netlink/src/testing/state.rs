@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use network_driver_common::model::IfName;
+use network_driver_common::model::{IfName, RouteOptions};
 
 use super::TestingError;
 use crate::address::Address;
@@ -151,6 +151,12 @@ impl Names<'_> {
         );
         if route.onlink {
             line += " onlink";
+        }
+        if route.options != RouteOptions::default() {
+            line += &format!(" {:?}", route.options);
+        }
+        if let Some(unkept) = entry.unkept {
+            line += &format!(" with {unkept}");
         }
         line
     }

@@ -1,4 +1,4 @@
-use network_driver_common::model::{HardwareAddress, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{HardwareAddress, RouteOptions, SnapshotAddress, SnapshotRoute};
 
 use super::*;
 use crate::{LinkFlags, OperState};
@@ -48,6 +48,7 @@ fn route(destination: &str, index: Option<u32>, next_hops: &[u32], kind: u8) -> 
     RouteEntry {
         index,
         next_hops: next_hops.to_vec(),
+        unkept: None,
         route: SnapshotRoute {
             destination: destination.parse().unwrap(),
             gateway: None,
@@ -58,6 +59,7 @@ fn route(destination: &str, index: Option<u32>, next_hops: &[u32], kind: u8) -> 
             kind,
             metric: 0,
             onlink: false,
+            options: RouteOptions::default(),
         },
     }
 }

@@ -1,6 +1,6 @@
 //! Routes over the interface, in the pod's main table.
 
-use network_driver_common::model::{Route, SnapshotRoute};
+use network_driver_common::model::{Route, RouteOptions, SnapshotRoute};
 use network_driver_netlink::Socket;
 
 use super::{Configurator, ConfigureError, Interface, Seen, Stage};
@@ -73,6 +73,7 @@ fn full(route: &Route) -> SnapshotRoute {
         kind: UNICAST,
         metric: 0,
         onlink: false,
+        options: RouteOptions::default(),
     }
 }
 

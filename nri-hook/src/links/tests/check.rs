@@ -1,12 +1,13 @@
 //! What is refused when a claim is prepared, and what is noted of a link that is not.
 
-use network_driver_common::model::{InterfaceConfig, Protected};
+use network_driver_common::model::{InterfaceConfig, Protected, SnapshotRoute};
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{Link, LinkKind, NewLink};
 use network_driver_proto::bus::RefusalClass;
 
-use super::node::{Node, address, config, full_config, route};
-use crate::links::check::check_config;
+use super::node::{DRIVER, Node, address, config, full_config, route};
+use crate::links::check::{check_config, check_record};
+use crate::links::home::Home;
 
 /// Class, reason and message of a refusal.
 fn refused(
@@ -219,6 +220,59 @@ fn netns_a_link_that_was_not_put_back_is_not_lent_again() {
     assert_eq!(
         message,
         "device eth1 (interface eth1) was not put back after claim uid-0"
+    );
+}
+
+#[test]
+fn netns_a_link_whose_address_is_the_source_of_a_route_over_another_is_refused() {
+    let node = Node::new(&[b"eth1", b"eth2"]);
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    node.add_address(b"eth2", &address("10.2.0.1/24"));
+    let way = SnapshotRoute {
+        preferred_source: "10.1.0.1".parse().ok(),
+        ..route("10.77.0.0/16", "10.2.0.9", 254)
+    };
+    node.add_route(b"eth2", &way);
+    let devices = [(&b"eth1"[..], full_config("net1"))];
+    let (class, reason, message) = refused(&node, &devices, &Protected::default());
+    assert_eq!((class, reason), (RefusalClass::User, "DeviceInUse"));
+    let why = "has the source address of the route to 10.77.0.0/16 via 10.2.0.9 of table 254 over another link, which could not be put back; remove that route first";
+    assert!(message.ends_with(why), "{message}");
+    // The link of the route may go, and with the address elsewhere too the first may.
+    let record = node.record("uid-1", &[(b"eth2", full_config("net1"))]);
+    node.links.check(&record, &Protected::default()).unwrap();
+    node.add_address(b"eth2", &address("10.1.0.1/32"));
+    let record = node.record("uid-1", &devices);
+    node.links.check(&record, &Protected::default()).unwrap();
+}
+
+#[test]
+fn netns_a_link_of_a_route_with_what_cannot_be_kept_is_refused_unless_the_kernel_made_it() {
+    let node = Node::new(&[b"eth1"]);
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    node.add_route(b"eth1", &route("10.77.0.0/16", "10.1.0.9", 254));
+    let record = node.record("uid-1", &[(b"eth1", full_config("net1"))]);
+    let driver = DRIVER.parse().unwrap();
+    let mut socket = node.home.socket().unwrap();
+    let mut check = |protocol| {
+        let mut home = Home::read(&mut socket, &Protected::default()).unwrap();
+        // Read as if it had one: not every kernel can be asked for an encapsulation.
+        for entry in &mut home.belongings.routes {
+            if entry.route.protocol == protocol {
+                entry.unkept = Some("an encapsulation");
+            }
+        }
+        let checked = check_record(&home, &driver, &record);
+        checked
+            .map(|_| ())
+            .map_err(|refusal| (refusal.reason, refusal.message))
+    };
+    assert_eq!(check(2), Ok(()), "RTPROT_KERNEL");
+    let (reason, message) = check(4).unwrap_err();
+    assert_eq!(reason, "DeviceInUse");
+    assert_eq!(
+        message,
+        "device eth1 (interface eth1) has the route to 10.77.0.0/16 via 10.1.0.9 of table 254 with an encapsulation, which could not be put back; remove that route first"
     );
 }
 

@@ -1,7 +1,7 @@
 //! The way home: exactly as before, or told.
 
 use network_driver_common::model::{
-    InterfaceConfig, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    InterfaceConfig, RouteOptions, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, LinkKind, NewLink};
@@ -82,6 +82,10 @@ fn adorn(node: &Node, name: &[u8]) {
     });
 }
 
+/// As attributes within `RTA_METRICS`: a locked MTU of 1300 and a window of 1000.
+const ROUTE_METRICS: &[u8] =
+    b"\x08\0\x01\0\x04\0\0\0\x08\0\x02\0\x14\x05\0\0\x08\0\x03\0\xe8\x03\0\0";
+
 /// Routes and neighbours of all sorts.
 fn adorn_with_ways(node: &Node, name: &[u8]) {
     let routes = [
@@ -95,6 +99,23 @@ fn adorn_with_ways(node: &Node, name: &[u8]) {
         SnapshotRoute {
             onlink: true,
             ..route("10.79.0.0/16", "172.31.0.1", 254)
+        },
+        SnapshotRoute {
+            options: RouteOptions {
+                tos: 0x10,
+                realms: 5,
+                metrics: ROUTE_METRICS.to_vec(),
+                ..RouteOptions::default()
+            },
+            ..route("10.80.0.0/16", "10.1.0.250", 254)
+        },
+        SnapshotRoute {
+            options: RouteOptions {
+                preference: 3, // low
+                metrics: ROUTE_METRICS.to_vec(),
+                ..RouteOptions::default()
+            },
+            ..route("fd79::/48", "fd01::250", 254)
         },
         route("fd77::/48", "fd01::250", 254),
         SnapshotRoute {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::IpNet;
 use network_driver_common::model::{
     Attachment, ClaimRef, Device, DeviceName, IfName, InterfaceConfig, LinkIdentity, Mtu,
-    Protected, Record, Route, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    Protected, Record, Route, RouteOptions, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 use network_driver_netlink::testing::{Namespace, State, permanent_address};
 use network_driver_netlink::{Address, Link, LinkChange, LinkKind, NewLink};
@@ -312,5 +312,6 @@ pub(super) fn route(destination: &str, gateway: &str, table: u32) -> SnapshotRou
         kind: 1,
         metric: if is_v4 { 0 } else { 1024 },
         onlink: false,
+        options: RouteOptions::default(),
     }
 }
