@@ -8,6 +8,7 @@ pub mod admin;
 pub mod bus;
 pub mod cli;
 pub mod error;
+pub mod fail;
 pub mod health;
 pub mod metrics;
 pub mod model;

@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span};
 
+use crate::fail;
+
 /// Time that tasks get to end after the stop signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,7 @@ where
     F: FnOnce(CancellationToken) -> Work,
     Work: Future<Output = Result<(), Exit>>,
 {
+    fail::arm().map_err(|error| Exit::new(3, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use network_driver_common::bus::Backoff;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::health::Part;
 use network_driver_common::telemetry::Stretch;
 use network_driver_netlink::{
@@ -121,6 +122,7 @@ impl Scanner {
             tries = tries.saturating_add(1);
         };
         self.inventory.replace(links, addresses);
+        fail::pass(Point::ScanDumped);
         self.read_routes().await;
         self.read_files().await;
         self.inventory.settle();

@@ -22,6 +22,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
     ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
 };
@@ -204,6 +205,7 @@ impl Links {
         });
         let attached = kept
             .map_err(AttachFailure::State)
+            .and_then(|()| fail::check(Point::AttachKept).map_err(AttachFailure::Injected))
             .and_then(|()| departure.run(&trips, netns, &self.configurators));
         let mut interfaces = attached
             .map_err(|failure| AttachError::new(failure, self.undo(records, netns)))?

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use network_driver_common::fail::Injected;
 use network_driver_common::model::{ClaimRef, DeviceName};
 
 use super::parameters::InvalidParameters;
@@ -108,6 +109,9 @@ pub(crate) enum PrepareError {
     /// Too slow.
     #[error("preparing took longer than {} s; will retry", .0.as_secs())]
     Deadline(Duration),
+    /// A test's doing.
+    #[error(transparent)]
+    Injected(#[from] Injected),
     /// A defect.
     #[error("preparing failed by a defect of the driver (see the log of dra-plugin); will retry")]
     Panicked,
@@ -138,6 +142,7 @@ impl PrepareError {
             | Self::Store(_)
             | Self::Cancelled
             | Self::Deadline(_)
+            | Self::Injected(_)
             | Self::Panicked => Reason::ClaimPrepareFailed,
         }
     }
@@ -155,6 +160,9 @@ pub(crate) enum UnprepareError {
     /// Too slow.
     #[error("unpreparing took longer than {} s; will retry", .0.as_secs())]
     Deadline(Duration),
+    /// A test's doing.
+    #[error(transparent)]
+    Injected(#[from] Injected),
     /// A defect.
     #[error("unpreparing failed by a defect of the driver (see the log of dra-plugin); will retry")]
     Panicked,
@@ -167,9 +175,11 @@ impl UnprepareError {
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected
             }
-            Self::Hook(_) | Self::Store(_) | Self::Deadline(_) | Self::Panicked => {
-                Reason::ClaimUnprepareFailed
-            }
+            Self::Hook(_)
+            | Self::Store(_)
+            | Self::Deadline(_)
+            | Self::Injected(_)
+            | Self::Panicked => Reason::ClaimUnprepareFailed,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use network_driver_common::error::sentence;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Quarantine, Record};
 use network_driver_common::telemetry::{self, LinkTo};
 use network_driver_kubernetes::EventKind;
@@ -115,7 +116,9 @@ impl Driver {
         turn: &Turn,
     ) -> Result<Prepared, PrepareError> {
         let _turn = turn.wait().await;
+        fail::check(Point::PrepareReceived)?;
         let object = self.claims.read(claim).await.map_err(PrepareError::Read)?;
+        fail::check(Point::PrepareRead)?;
         let claim = AllocatedClaim::parse(claim, &object, &self.name)?;
         if claim.results.is_empty() {
             return Ok(Prepared::default());
@@ -196,7 +199,9 @@ impl Driver {
         let kept = self.book.put(record.clone()).await;
         kept.map_err(|error| self.store_error(error))?;
         check.keep();
+        fail::check(Point::PrepareKept)?;
         self.hook.commit(&record).await?;
+        fail::check(Point::PrepareCommitted)?;
         Ok(Prepared::of(&record))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use network_driver_common::error::sentence;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::ClaimRef;
 use network_driver_common::telemetry::{self, LinkTo};
 use network_driver_kubernetes::EventKind;
@@ -66,6 +67,7 @@ impl Driver {
     async fn unprepare_in_turn(&self, claim: &ClaimRef) -> Result<Done, UnprepareError> {
         let turn = self.turns.unprepare(&claim.uid);
         let _turn = turn.wait().await;
+        fail::check(Point::UnprepareReceived)?;
         let record = self.book.settled(&claim.uid).await;
         let record = record.map_err(UnprepareError::Store)?;
         let release = match self.hook.release(&claim.uid).await {
@@ -74,10 +76,12 @@ impl Driver {
             }
             answer => answer?,
         };
+        fail::check(Point::UnprepareReleased)?;
         let quarantined = self.news(parse(release.quarantined));
         // Also without a record: the hook may have given it back meanwhile.
         let removed = self.book.remove(&claim.uid, quarantined.clone()).await;
         removed.map_err(UnprepareError::Store)?;
+        fail::check(Point::UnprepareRemoved)?;
         if self.hook.generation() != release.generation {
             // The session that has begun meanwhile was given the record: it has to forget it. Should this fail, the
             // next session gets a list without it.

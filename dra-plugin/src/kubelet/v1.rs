@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use network_driver_common::error::sentence;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimRef, ClaimUid};
 use network_driver_proto::dra_v1::dra_plugin_server::{DraPlugin, DraPluginServer};
 use network_driver_proto::dra_v1::{
@@ -106,6 +107,7 @@ impl DraPlugin for Plugin {
         let claims = request.into_inner().claims.into_iter();
         let claims = join_all(claims.map(|claim| self.prepare_claim(claim, deadline))).await;
         let claims: BTreeMap<_, _> = claims.into_iter().collect();
+        fail::soon(Point::PrepareAnswered);
         Ok(Response::new(NodePrepareResourcesResponse { claims }))
     }
 

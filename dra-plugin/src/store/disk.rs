@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use network_driver_common::error::sentence;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::DeviceName;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -275,6 +276,7 @@ impl Store for Disk {
                     .iter()
                     .try_for_each(|change| stage(change, claims, devices, quarantine))
             });
+        fail::pass(staged(changes));
         match done {
             Ok(()) => self.sync(),
             Err(TransactionError::Abort(error)) => Err(error),
@@ -284,6 +286,16 @@ impl Store for Disk {
 
     fn size_bytes(&self) -> u64 {
         self.db.size_on_disk().unwrap_or_default()
+    }
+}
+
+/// The fail point of changes that are in the log and not flushed.
+fn staged(changes: &[Change]) -> Point {
+    let removes = |change: &Change| matches!(change, Change::Remove(_));
+    if changes.iter().any(removes) {
+        Point::UnprepareStaged
+    } else {
+        Point::PrepareStaged
     }
 }
 

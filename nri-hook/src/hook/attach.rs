@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimUid, Record};
 use network_driver_common::telemetry;
 use network_driver_netlink::{Netns, OpenNetnsError};
@@ -213,6 +214,7 @@ impl<D: Devices> Hook<D> {
                 undo(&*devices, &cdi, &records, &netns);
                 return Err(AttachPodError::Define(failed));
             }
+            fail::pass(Point::AttachDefined);
             Ok((netns, attached))
         });
         let done = work.instrument(span.clone()).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimUid, Record};
 use network_driver_common::telemetry;
 use network_driver_netlink::Netns;
@@ -40,6 +41,7 @@ impl<D: Devices> Hook<D> {
             self.health.forget(claim);
         }
         self.count_interfaces();
+        fail::pass(Point::DetachDone);
         let what = Happened::Detached {
             quarantined: quarantined.clone(),
         };
@@ -69,6 +71,7 @@ impl<D: Devices> Hook<D> {
                 // The gate still refuses containers; the links go home all the same.
                 error!(claimUID = %kept.claim.uid, err = chain(&failed), "CDI id stays defined");
             }
+            fail::pass(Point::DetachUndefined);
             devices.detach(&kept, netns.as_ref())
         });
         match work.instrument(span.clone()).await {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimUid, Record, SandboxId};
 use network_driver_common::telemetry;
 use tracing::{Instrument, debug, info, warn};
@@ -25,6 +26,7 @@ impl<D: Devices> PodEvents for Hook<D> {
         if records.is_empty() {
             return Ok(());
         }
+        fail::pass(Point::AttachReceived);
         let served: Vec<_> = records
             .iter()
             .map(|r| self.records.served(&r.claim.uid))
@@ -72,6 +74,7 @@ impl<D: Devices> PodEvents for Hook<D> {
             debug!(sandbox = %pod.sandbox, "stopped sandbox holds no device");
             return;
         }
+        fail::pass(Point::DetachReceived);
         let span = trace::stop_span(&pod, &request, &holdings);
         async {
             for claim in &held {

@@ -12,6 +12,7 @@ mod failure;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{Attachment, ClaimUid, DriverName, IfName, Protected, Record};
 use network_driver_common::telemetry;
 use network_driver_common::wire::AttachedInterface;
@@ -150,7 +151,8 @@ impl<'a> Departure<'a> {
                 name: name.clone(),
                 source,
             })
-        })
+        })?;
+        fail::check(Point::AttachMoved).map_err(AttachFailure::Injected)
     }
 
     fn configure(

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
     ClaimUid, Device, DeviceName, DriverName, IfName, LinkIdentity, Mark, Snapshot,
 };
@@ -275,6 +276,7 @@ impl Journey<'_> {
             telemetry::fail(&span, "KernelRequestFailed");
         }
         let found = self.look_home(loan, &name, moved)?;
+        fail::pass(Point::DetachMoved);
         self.view.links.push(found.clone());
         Ok(found)
     }
@@ -329,7 +331,9 @@ impl Journey<'_> {
             Fault::lasting(format!(
                 "is home, but not as it was: {taken}it {differences}"
             ))
-        })
+        })?;
+        fail::pass(Point::DetachRestored);
+        Ok(())
     }
 }
 

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network_driver_common::bus::{self, Backoff, Component};
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{Protected, Record};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus as wire;
 use network_driver_proto::bus::claims_client::ClaimsClient;
 use network_driver_proto::bus::claims_session_request::Message as Out;
 use network_driver_proto::bus::claims_session_response::Message as In;
+use network_driver_proto::bus::report::Event;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -271,6 +273,9 @@ impl<'a, D: Devices> Session<'a, D> {
     async fn report(&mut self, out: &mpsc::Sender<Sent>) -> Result<(), SessionError> {
         for report in self.client.hook.reports.after(self.reported) {
             self.reported = report.id;
+            if let Some(Event::Attached(_)) = &report.event {
+                fail::late(Point::AttachAnswered).await;
+            }
             send(out, Out::Report(report)).await?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use kube::Api;
 use kube::core::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
 use network_driver_common::bus::Backoff;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::telemetry::{self, Stretch};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -265,8 +266,12 @@ impl<'a> Cycle<'a> {
     }
 
     async fn write_all(&mut self, writes: Vec<Write>) -> Result<(), PublishError> {
-        for write in writes {
+        for (number, write) in writes.into_iter().enumerate() {
+            if number > 0 {
+                fail::pass(Point::SliceBetween);
+            }
             let stored = self.writer.write(&write).await?;
+            fail::pass(Point::SliceWritten);
             match (write, stored) {
                 (Write::Delete { name, .. }, _) => self.cache.forget(&name),
                 (

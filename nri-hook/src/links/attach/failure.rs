@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use network_driver_common::fail::Injected;
 use network_driver_common::model::{DeviceName, IfName};
 use network_driver_netlink::{OpenSocketError, RequestError};
 
@@ -135,6 +136,9 @@ pub(crate) enum AttachFailure {
         /// In what, as a phrase that follows the name.
         difference: String,
     },
+    /// A test's doing.
+    #[error(transparent)]
+    Injected(Injected),
     /// The time the runtime gives is over.
     #[error("no time left to {step}")]
     Late {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::SnapshotAddress;
 use network_driver_netlink::Socket;
 
@@ -21,6 +22,7 @@ impl Configurator for AddAddresses {
                 .add_address(interface.link.index, &full(address))
                 .map_err(ConfigureError::new(format!("add address {address}")))?;
         }
+        fail::pass(Point::AttachAddressed);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Routes over the interface, in the pod's main table.
 
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{Route, RouteOptions, SnapshotRoute};
 use network_driver_netlink::Socket;
 
@@ -32,6 +33,7 @@ impl Configurator for AddRoutes {
                 .add_route(interface.link.index, &full(route))
                 .map_err(ConfigureError::new(format!("add {}", describe(route))))?;
         }
+        fail::pass(Point::AttachRouted);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The interface's state.
 
+use network_driver_common::fail::{self, Point};
 use network_driver_netlink::{LinkChange, Socket};
 
 use super::{Configurator, ConfigureError, Interface, Seen};
@@ -15,7 +16,9 @@ impl Configurator for SetUp {
         };
         socket
             .change_link(interface.link.index, &change)
-            .map_err(ConfigureError::new("set it up"))
+            .map_err(ConfigureError::new("set it up"))?;
+        fail::pass(Point::AttachUp);
+        Ok(())
     }
 
     fn verify(&self, _: &Interface<'_>, seen: &Seen) -> Option<String> {
