@@ -24,6 +24,7 @@ mod trace;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use network_driver_common::model::{ClaimUid, Record};
 use tokio::sync::Notify;
@@ -57,6 +58,8 @@ pub(crate) struct Hook<D> {
     turns: Turns,
     /// Held while a list of the runtime is worked through: one after another.
     adopting: tokio::sync::Mutex<()>,
+    /// A list of the runtime has been worked through: what an earlier life of this process lent is known.
+    adopted: AtomicBool,
     /// Something may have become possible that was not.
     changed: Notify,
     /// What is out may no longer be as it was left.
@@ -91,6 +94,7 @@ impl<D: Devices> Hook<D> {
             cdi,
             turns: Turns::default(),
             adopting: tokio::sync::Mutex::default(),
+            adopted: AtomicBool::new(false),
             changed: Notify::new(),
             doubts: Arc::default(),
             boot_id,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use network_driver_common::model::{Attachment, ClaimUid, Mtu, Record, SandboxId};
@@ -71,7 +72,7 @@ impl<D: Devices> Hook<D> {
                 Look::Stopped => {}
             }
         }
-        let lost: Vec<_> = kept.into_iter().filter(|kept| self.is_lost(kept)).collect();
+        let (lost, away): (Vec<_>, Vec<_>) = kept.into_iter().partition(|kept| self.is_lost(kept));
         for record in &lost {
             warn!(claim = %record.claim, claimUID = %record.claim.uid, "dra-plugin has lost the record of a claim that is away");
             self.records.commit(record.clone());
@@ -80,6 +81,9 @@ impl<D: Devices> Hook<D> {
         let claims = lost.iter().map(|record| record.claim.uid.clone()).collect();
         for live in &live {
             self.adopt_sandbox(live, &claims, defined.as_ref());
+        }
+        if unreadable.is_empty() {
+            self.leave_what_is_unmarked(&live, &away);
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
@@ -90,6 +94,7 @@ impl<D: Devices> Hook<D> {
             self.leave_what_is_lost(&lost).await;
         }
         self.remove_stale_ids(&defined.unwrap_or_default());
+        self.adopted.store(true, Ordering::Release);
         self.count_interfaces();
         self.changed.notify_one();
         // Their ids are put in their present form, and their health is told.
@@ -177,6 +182,35 @@ impl<D: Devices> Hook<D> {
                 watch: None,
             };
             self.sandboxes.hold(claim, holding);
+        }
+    }
+
+    /// An earlier life of this process may have ended between a link's move and its mark. What is away and seen nowhere is
+    /// looked for in its pod's sandbox.
+    fn leave_what_is_unmarked(&self, live: &[Live], away: &[Record]) {
+        for kept in away {
+            let claim = &kept.claim.uid;
+            let (record, holding) = (self.records.committed(claim), self.sandboxes.holding(claim));
+            let (Some(record), None) = (record, holding) else {
+                continue;
+            };
+            let is_its = |live: &&Live| live.netns.is_some() && may_hold(&live.pod, &record);
+            let mut sandboxes = live.iter().filter(is_its);
+            if let (Some(Live { pod, netns, .. }), None) = (sandboxes.next(), sandboxes.next()) {
+                debug!(claimUID = %claim, sandbox = %pod.sandbox, "its links may be there without a mark");
+                let holding = Holding {
+                    sandbox: pod.sandbox.clone(),
+                    pod: Some(pod.owner.clone()),
+                    netns: netns.clone(),
+                    path: pod.netns.clone(),
+                    record,
+                    interfaces: Vec::new(),
+                    state: HoldingState::Leaving,
+                    traceparent: None,
+                    watch: None,
+                };
+                self.sandboxes.hold(claim, holding);
+            }
         }
     }
 

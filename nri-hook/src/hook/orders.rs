@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use network_driver_common::bus::order_span;
+use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{ClaimUid, InvalidId, Record};
 use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::InvalidMessage;
@@ -116,6 +118,19 @@ impl<D: Devices> Hook<D> {
         }
     }
 
+    /// Whether an earlier life of this process lent the claim's devices and nobody has said yet in which sandbox they are.
+    async fn may_be_anywhere(&self, claim: &ClaimUid) -> bool {
+        if self.adopted.load(Ordering::Acquire) {
+            return false;
+        }
+        let devices = Arc::clone(&self.devices);
+        let kept = blocking(move || devices.kept()).await;
+        // A panic below says nothing of the claim.
+        kept.map_or(true, |kept| {
+            kept.iter().any(|record| record.claim.uid == *claim)
+        })
+    }
+
     /// Brings every device of a claim home and forgets it, unless something is still away.
     async fn release(&self, claim: &ClaimUid) -> Answer {
         let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
@@ -126,6 +141,9 @@ impl<D: Devices> Hook<D> {
                 return refused(RefusalClass::Internal, "ClaimUnprepareFailed", text);
             }
             quarantined
+        } else if self.may_be_anywhere(claim).await {
+            let text = "the hook does not know yet which sandboxes there are, and the claim's devices may be in one";
+            return refused(RefusalClass::Retry, "ClaimUnprepareFailed", text);
         } else if let Some(record) = self.records.committed(claim) {
             // Also where nothing is known to be out: what a lost life of this process left is found by its mark.
             let Some(detached) = self.bring_home(&record, None).await else {
@@ -136,6 +154,7 @@ impl<D: Devices> Hook<D> {
         } else {
             Vec::new()
         };
+        fail::pass(Point::UnprepareHome);
         if let Some(Quarantined { reason, .. }) = quarantined.iter().find(|device| device.away) {
             return refused(RefusalClass::Retry, "ClaimUnprepareFailed", reason.clone());
         }

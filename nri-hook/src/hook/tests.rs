@@ -477,6 +477,45 @@ async fn a_release_is_refused_while_a_device_is_away() {
 }
 
 #[tokio::test]
+async fn a_release_waits_until_it_is_known_where_an_earlier_life_left_the_devices() {
+    let node = Node::new();
+    node.hook
+        .take_records(vec![record("c", &["p"]), record("home", &["q"])]);
+    node.hook.cdi.define(&record("c", &["p"]), &[]).unwrap();
+    node.hook.devices.set(|state| {
+        state.marked = vec![marked("c")];
+        state.kept = vec![record("c", &["p"])];
+    });
+    let answer = node.release("c").await;
+    let Answer::Refused(refused) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(refused.class(), RefusalClass::Retry);
+    assert!(node.log().is_empty(), "nothing is looked for in vain");
+    assert_eq!(node.defined(), ["c"]);
+    assert!(matches!(node.release("home").await, Answer::Released(_)));
+    node.log();
+    node.hook.synchronize(vec![node.pod("s1", "p")]).await;
+    assert!(matches!(node.release("c").await, Answer::Released(_)));
+    assert_eq!(node.log(), ["detach c from pod"]);
+}
+
+#[tokio::test]
+async fn a_link_that_was_moved_and_not_marked_is_looked_for_in_its_pods_sandbox() {
+    let node = Node::new();
+    node.hook.take_records(vec![record("c", &["p"])]);
+    node.hook
+        .devices
+        .set(|state| state.kept = vec![record("c", &["p"])]);
+    node.hook
+        .synchronize(vec![node.pod("s0", "q"), node.pod("s1", "p")])
+        .await;
+    assert!(node.create("s1", "c").await.is_err());
+    assert!(matches!(node.release("c").await, Answer::Released(_)));
+    assert_eq!(node.log(), ["detach c from pod"]);
+}
+
+#[tokio::test]
 async fn a_list_that_lacks_an_attached_claim_is_answered_by_a_report() {
     let node = Node::new();
     node.hook.records.commit(record("c", &["p"]));
