@@ -12,6 +12,7 @@ mod pci;
 mod quarantine;
 mod record;
 mod snapshot;
+mod sysctl;
 
 pub use attribute::{
     AttributeName, AttributeValue, Attributes, InvalidAttribute, MAX_ATTRIBUTES, MAX_VALUE_BYTES,
@@ -27,3 +28,4 @@ pub use pci::{InvalidPciAddress, PciAddress};
 pub use quarantine::Quarantine;
 pub use record::{Attachment, Protected, Record};
 pub use snapshot::{RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
+pub use sysctl::{InvalidSysctl, Sysctl};

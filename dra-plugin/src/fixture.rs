@@ -35,6 +35,7 @@ pub(crate) fn snapshot(name: &str) -> Snapshot {
         addresses: Vec::new(),
         routes: Vec::new(),
         neighbors: Vec::new(),
+        sysctls: BTreeMap::new(),
     }
 }
 

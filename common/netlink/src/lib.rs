@@ -27,7 +27,8 @@ pub use address::{Address, protocol};
 pub use dump::{Dump, Dumper};
 pub use error::{BuildError, Malformed, MonitorError, OpenSocketError, RequestError};
 pub use link::{
-    Link, LinkChange, LinkFlags, LinkKind, MacvlanMode, NewLink, OperState, ParentDevice,
+    Link, LinkChange, LinkFlags, LinkKind, LinkSettings, MacvlanMode, NewLink, OperState,
+    ParentDevice, WriteSettingError,
 };
 pub use monitor::{Event, Group, Monitor};
 pub use neighbor::Neighbor;

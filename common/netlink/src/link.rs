@@ -3,6 +3,7 @@
 mod attribute;
 mod port;
 pub(crate) mod request;
+pub(crate) mod settings;
 
 use network_driver_common::model::{HardwareAddress, IfName};
 
@@ -10,6 +11,7 @@ use crate::error::Malformed;
 use crate::message::{Attributes, number, text, u8_at, u16_at, u32_at, until_nul};
 use attribute as ifla;
 pub use request::{LinkChange, LinkKind, MacvlanMode, NewLink};
+pub use settings::{LinkSettings, WriteSettingError};
 
 /// Size of `struct ifinfomsg`.
 const HEADER: usize = 16;

@@ -295,7 +295,7 @@ fn add_gateway(
 }
 
 /// A message that leaves everything open.
-fn blank(family: u8) -> RtmsgBuilder {
+pub(crate) fn blank(family: u8) -> RtmsgBuilder {
     RtmsgBuilder::default()
         .rtm_family(RtAddrFamily::from(family))
         .rtm_dst_len(0)

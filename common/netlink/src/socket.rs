@@ -2,17 +2,20 @@
 
 mod exchange;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use network_driver_common::model::{IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
+use network_driver_common::model::{
+    IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute, Sysctl,
+};
 use nix::errno::Errno;
 use nix::sys::socket::SockFlag;
 
 use crate::address::{self, Address};
-use crate::error::{BuildError, OpenSocketError, RequestError};
-use crate::link::{self, Link, LinkChange, LinkMessage, NewLink};
+use crate::error::{BuildError, Malformed, OpenSocketError, RequestError};
+use crate::link::{self, Link, LinkChange, LinkMessage, LinkSettings, NewLink, WriteSettingError};
 use crate::message::{INET, INET6};
 use crate::neighbor::{self, Neighbor};
 use crate::netns::Netns;
@@ -75,6 +78,52 @@ impl Socket {
         self.dump(link::request::dump(), |body| {
             Ok(LinkMessage::parse(body)?.map(|message| message.link))
         })
+    }
+
+    /// All links of the namespace with their settings there, in the same time as without.
+    pub fn links_with_settings(&mut self) -> Result<Vec<(Link, LinkSettings)>, RequestError> {
+        self.dump(link::request::dump(), with_settings)
+    }
+
+    /// The link of that number with its settings, if there is one.
+    pub fn link_with_settings(
+        &mut self,
+        index: u32,
+    ) -> Result<Option<(Link, LinkSettings)>, RequestError> {
+        let mut found = None;
+        let result = self.exchange(link::request::by_index(index), &mut |message| {
+            found = with_settings(message.body)?;
+            Ok(())
+        });
+        unless(result, &[Errno::ENODEV])?;
+        Ok(found)
+    }
+
+    /// Writes settings of a link, which is called `name`, in the socket's namespace, which is `netns`: over netlink where
+    /// the kernel takes them so, else through `/proc/sys/net`. Carries on after one that fails; returns those.
+    pub fn write_settings(
+        &mut self,
+        netns: &Netns,
+        index: u32,
+        name: &IfName,
+        settings: BTreeMap<Sysctl, i32>,
+    ) -> Vec<WriteSettingError> {
+        let (here, through_files): (Vec<_>, Vec<_>) = settings
+            .into_iter()
+            .partition(|(sysctl, _)| link::settings::over_netlink(sysctl));
+        let mut failed = Vec::new();
+        for (sysctl, value) in here {
+            let written = self.change(link::settings::write(index, &sysctl, value));
+            failed.extend(
+                written
+                    .err()
+                    .map(|source| WriteSettingError::Request { sysctl, source }),
+            );
+        }
+        if !through_files.is_empty() {
+            failed.extend(link::settings::write_files(netns, name, through_files));
+        }
+        failed
     }
 
     /// The link of that number, if there is one.
@@ -222,9 +271,19 @@ impl Socket {
         Ok(found)
     }
 
-    fn change(&mut self, request: Result<Request, BuildError>) -> Result<(), RequestError> {
+    pub(crate) fn change(
+        &mut self,
+        request: Result<Request, BuildError>,
+    ) -> Result<(), RequestError> {
         self.exchange(request, &mut |_| Ok(()))
     }
+}
+
+fn with_settings(body: &[u8]) -> Result<Option<(Link, LinkSettings)>, Malformed> {
+    let Some(message) = LinkMessage::parse(body)? else {
+        return Ok(None);
+    };
+    Ok(Some((message.link, LinkSettings::parse(body)?)))
 }
 
 /// Takes some refusals for success: what was to be is so already.

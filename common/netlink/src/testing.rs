@@ -1,5 +1,6 @@
 //! Network namespaces to try things in: made here, gone with their last holder, never the machine's own.
 
+mod rule;
 mod state;
 
 use std::net::IpAddr;

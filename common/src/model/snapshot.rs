@@ -1,11 +1,12 @@
 //! A link at home before it leaves: what home must look like again.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{HardwareAddress, IfName};
+use super::{HardwareAddress, IfName, Sysctl};
 
 /// State of a link that is put back when it comes home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub routes: Vec<SnapshotRoute>,
     /// Permanent neighbours, sorted. Who is a neighbour by itself is found anew.
     pub neighbors: Vec<SnapshotNeighbor>,
+    /// Settings of the link in this namespace. Empty in records of releases that did not keep them.
+    pub sysctls: BTreeMap<Sysctl, i32>,
 }
 
 /// An address with all that `RTM_NEWADDR` needs to make it again.

@@ -277,6 +277,7 @@ mod tests {
                 flags: 0x80,
                 protocol: 17,
             }],
+            sysctls: BTreeMap::from([("ipv6/accept_ra".parse().unwrap(), -1)]),
         }
     }
 
@@ -338,7 +339,7 @@ mod tests {
     fn faults_name_their_field() {
         type Break = fn(&mut bus::Record);
         let device = |r: &mut bus::Record| r.attachments[0].device.as_mut().unwrap().clone();
-        let cases: [(Break, &str); 7] = [
+        let cases: [(Break, &str); 9] = [
             (|r| r.claim_uid.clear(), "claim_uid: "),
             (|r| r.pod_uids[1] = "/".into(), "pod_uids[1].uid: "),
             (
@@ -362,6 +363,20 @@ mod tests {
                     snapshot.neighbors[0].flags = 256;
                 },
                 "attachments[0].snapshot.neighbors[0].flags: ",
+            ),
+            (
+                |r| {
+                    let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
+                    snapshot.sysctls.insert("ipv4/../x".into(), 0);
+                },
+                "attachments[0].snapshot.sysctls[0].name: ",
+            ),
+            (
+                |r| {
+                    let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
+                    snapshot.sysctls = (0..257).map(|n| (format!("ipv4/a{n}"), 0)).collect();
+                },
+                "attachments[0].snapshot.sysctls: are 257, at most 256",
             ),
             (
                 |r| r.attachments[0].config.as_mut().unwrap().routes[0].gateway = "x".into(),

@@ -1,13 +1,18 @@
 //! What home must look like again.
 
+use std::collections::BTreeMap;
+
 use network_driver_proto::bus;
 
 use super::record::{from_unix_nanos, to_unix_nanos};
 use super::{InvalidMessage, each, field, optional, text_or_empty};
 use crate::model::{
     HardwareAddress, IfName, RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor,
-    SnapshotRoute,
+    SnapshotRoute, Sysctl,
 };
+
+/// Most settings of a link; Linux 6.18 has 93.
+const MAX_SYSCTLS: usize = 256;
 
 impl From<&Snapshot> for bus::Snapshot {
     fn from(snapshot: &Snapshot) -> Self {
@@ -22,6 +27,7 @@ impl From<&Snapshot> for bus::Snapshot {
             addresses: snapshot.addresses.iter().map(Into::into).collect(),
             routes: snapshot.routes.iter().map(Into::into).collect(),
             neighbors: snapshot.neighbors.iter().map(Into::into).collect(),
+            sysctls: sysctls_to_wire(&snapshot.sysctls),
         }
     }
 }
@@ -43,8 +49,27 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
             addresses: each("addresses", &message.addresses, TryInto::try_into)?,
             routes: each("routes", &message.routes, TryInto::try_into)?,
             neighbors: each("neighbors", &message.neighbors, TryInto::try_into)?,
+            sysctls: sysctls(&message.sysctls)?,
         })
     }
+}
+
+fn sysctls_to_wire(sysctls: &BTreeMap<Sysctl, i32>) -> BTreeMap<String, i32> {
+    let texts = sysctls.iter();
+    texts
+        .map(|(sysctl, value)| (sysctl.to_string(), *value))
+        .collect()
+}
+
+fn sysctls(message: &BTreeMap<String, i32>) -> Result<BTreeMap<Sysctl, i32>, InvalidMessage> {
+    if message.len() > MAX_SYSCTLS {
+        let text = format!("are {}, at most {MAX_SYSCTLS}", message.len());
+        return Err(InvalidMessage::new("sysctls", text));
+    }
+    let parsed = each("sysctls", message, |(text, value)| {
+        Ok((field("name", text.parse())?, *value))
+    })?;
+    Ok(parsed.into_iter().collect())
 }
 
 impl From<&SnapshotAddress> for bus::SnapshotAddress {

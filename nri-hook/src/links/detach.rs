@@ -322,7 +322,8 @@ impl Journey<'_> {
         let span = info_span!("interface.restore");
         describe(&span, loan.device, link, name);
         let _in_span = span.enter();
-        restore(&mut self.view.socket, link.index, name, snapshot).map_err(|differences| {
+        let restored = restore(self.home, &mut self.view.socket, link.index, name, snapshot);
+        restored.map_err(|differences| {
             let taken = if is_taken {
                 format!("{} is taken at home: ", snapshot.name)
             } else {

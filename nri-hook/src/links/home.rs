@@ -27,9 +27,17 @@ impl Home {
     /// # Errors
     /// Any request that fails: without all facts nothing may be called free of the node's traffic.
     pub(crate) fn read(socket: &mut Socket, protected: &Protected) -> Result<Self, RequestError> {
-        let links = socket.links()?;
+        let mut settings = BTreeMap::new();
+        let links = socket.links_with_settings()?.into_iter();
+        let links: Vec<_> = links
+            .map(|(link, set)| {
+                settings.insert(link.index, set);
+                link
+            })
+            .collect();
         let belongings = Belongings {
             taken: SystemTime::now(),
+            settings,
             addresses: socket.addresses(None)?,
             routes: socket.routes()?,
             neighbors: socket.neighbors(None)?,

@@ -4,10 +4,11 @@
 //! put back last, because until then it is our mark: after a crash in the middle the link still says that it is
 //! unfinished.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
-use network_driver_netlink::{Errno, Link, LinkChange, RequestError, Socket};
+use network_driver_netlink::{Errno, Link, LinkChange, Netns, RequestError, Socket};
 
 use super::snapshot::{self, Belongings};
 use crate::chain;
@@ -20,6 +21,7 @@ const IFA_F_NODAD: u32 = 0x02;
 /// # Errors
 /// What is not as it was, as a phrase that follows the device's name.
 pub(crate) fn restore(
+    home: &Netns,
     socket: &mut Socket,
     index: u32,
     name: &IfName,
@@ -29,6 +31,7 @@ pub(crate) fn restore(
     let unreadable = |error: RequestError| format!("cannot be read at home: {}", chain(&error));
     let present = read(socket, index).map_err(unreadable)?;
     let mut restore = Restore {
+        home,
         socket,
         index,
         failed: Vec::new(),
@@ -58,13 +61,15 @@ struct Present {
 }
 
 fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
-    let link = socket.link(index)?.ok_or(RequestError::Kernel {
+    let found = socket.link_with_settings(index)?;
+    let (link, settings) = found.ok_or(RequestError::Kernel {
         request: "read the link",
         errno: Errno::ENODEV,
         text: None,
     })?;
     let belongings = Belongings {
         taken: SystemTime::now(),
+        settings: BTreeMap::from([(index, settings)]),
         addresses: socket.addresses(Some(index))?,
         routes: socket.routes_over(index)?,
         neighbors: socket.neighbors(Some(index))?,
@@ -74,6 +79,7 @@ fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
 }
 
 struct Restore<'a> {
+    home: &'a Netns,
     socket: &'a mut Socket,
     index: u32,
     /// What did not succeed, and why.
@@ -98,6 +104,7 @@ impl Restore<'_> {
         if now.mtu != wanted.mtu {
             self.change("set its MTU", |change| change.mtu = Some(wanted.mtu));
         }
+        self.settings(now, wanted);
         self.altnames(now, wanted);
         // A link-local address that someone set must be there before the kernel makes its own.
         for address in wanted.addresses.iter().filter(|a| is_link_local(a)) {
@@ -135,6 +142,14 @@ impl Restore<'_> {
         if let Err(error) = done {
             self.failed.push(format!("{step}: {}", chain(&error)));
         }
+    }
+
+    /// Before it is up: they say which addresses the kernel makes then.
+    fn settings(&mut self, now: &Snapshot, wanted: &Snapshot) {
+        let differing = snapshot::sysctl_differences(&wanted.sysctls, &now.sysctls);
+        let (socket, name) = (&mut *self.socket, &wanted.name);
+        let failed = socket.write_settings(self.home, self.index, name, differing);
+        self.failed.extend(failed.iter().map(|error| chain(error)));
     }
 
     /// Alternative names travel with the link, but for those that were in the way. All anew, because of their order.

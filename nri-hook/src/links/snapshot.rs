@@ -3,12 +3,13 @@
 //! Kept is what someone set. What the kernel makes by itself comes back by itself: link-local addresses, what a
 //! router advertised, the routes that belong to an address.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
-    IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute, Sysctl,
 };
-use network_driver_netlink::{Address, Link, Neighbor, RouteEntry};
+use network_driver_netlink::{Address, Link, LinkSettings, Neighbor, RouteEntry};
 
 /// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 /// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
@@ -25,6 +26,8 @@ const SETTABLE_NEIGHBOR_FLAGS: u8 = 0x10 | 0x80;
 pub(crate) struct Belongings {
     /// When that was.
     pub(crate) taken: SystemTime,
+    /// By the link's index.
+    pub(crate) settings: BTreeMap<u32, LinkSettings>,
     pub(crate) addresses: Vec<Address>,
     pub(crate) routes: Vec<RouteEntry>,
     pub(crate) neighbors: Vec<Neighbor>,
@@ -34,6 +37,7 @@ pub(crate) struct Belongings {
 pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
     let Belongings {
         taken,
+        settings,
         addresses,
         routes,
         neighbors,
@@ -51,6 +55,10 @@ pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
         addresses,
         routes: set_routes(link.index, routes),
         neighbors: set_neighbors(link.index, neighbors),
+        sysctls: settings
+            .get(&link.index)
+            .map(LinkSettings::by_name)
+            .unwrap_or_default(),
     }
 }
 
@@ -160,6 +168,11 @@ pub(crate) fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> 
     }
     found.extend(address_differences(&wanted.addresses, &present.addresses));
     found.extend(route_differences(&wanted.routes, &present.routes));
+    let settings = sysctl_differences(&wanted.sysctls, &present.sysctls);
+    found.extend(settings.into_iter().map(|(sysctl, value)| {
+        let present = present.sysctls.get(&sysctl).copied().unwrap_or_default();
+        format!("has setting {sysctl} {present} instead of {value}")
+    }));
     found.extend(neighbor_differences(&wanted.neighbors, &present.neighbors));
     found
 }
@@ -204,6 +217,19 @@ fn route_differences(wanted: &[SnapshotRoute], present: &[SnapshotRoute]) -> Vec
     missing
         .map(|route| format!("lacks {}", describe_route(route)))
         .chain(extra.map(|route| format!("has {} too many", describe_route(route))))
+        .collect()
+}
+
+/// Settings that have another value than wanted. One that is not there cannot have.
+pub(crate) fn sysctl_differences(
+    wanted: &BTreeMap<Sysctl, i32>,
+    present: &BTreeMap<Sysctl, i32>,
+) -> BTreeMap<Sysctl, i32> {
+    let differs =
+        |(sysctl, value): &(&Sysctl, &i32)| present.get(sysctl).is_some_and(|now| now != *value);
+    let differing = wanted.iter().filter(differs);
+    differing
+        .map(|(sysctl, value)| (sysctl.clone(), *value))
         .collect()
 }
 

@@ -92,6 +92,7 @@ impl Devices for FakeDevices {
             addresses: Vec::new(),
             routes: Vec::new(),
             neighbors: Vec::new(),
+            sysctls: std::collections::BTreeMap::new(),
         };
         Ok(record
             .attachments

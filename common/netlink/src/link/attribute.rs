@@ -8,6 +8,7 @@ pub(super) const MASTER: u16 = 10;
 pub(super) const OPERSTATE: u16 = 16;
 pub(super) const LINKINFO: u16 = 18;
 pub(super) const IFALIAS: u16 = 20;
+pub(super) const AF_SPEC: u16 = 26;
 pub(super) const NET_NS_FD: u16 = 28;
 pub(super) const EXT_MASK: u16 = 29;
 pub(super) const CARRIER: u16 = 33;

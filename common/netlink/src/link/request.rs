@@ -318,7 +318,7 @@ fn namespace<T: neli::consts::rtnl::RtaType>(
     list.bytes(ifla::NET_NS_FD, &fd.to_ne_bytes())
 }
 
-fn body(
+pub(super) fn body(
     index: u32,
     attributes: Attributes<Ifla>,
     up: Option<bool>,

@@ -71,7 +71,7 @@ impl Socket {
     }
 
     /// Sends a request and takes what is answered.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         request: Result<Request, BuildError>,
         take: &mut dyn FnMut(&Message<'_>) -> Result<(), Malformed>,

@@ -15,7 +15,7 @@ use crate::socket::Socket;
 /// `IFA_F_TENTATIVE`, which passes by itself.
 const TENTATIVE: u32 = 0x40;
 
-/// Links, addresses, routes and permanent neighbours of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
+/// Links with their settings, addresses, routes and permanent neighbours of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
 /// changes by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
@@ -25,11 +25,16 @@ pub struct State {
 impl State {
     /// Reads the socket's namespace.
     pub fn read(socket: &mut Socket) -> Result<Self, TestingError> {
-        let links = socket.links()?;
+        let both = socket.links_with_settings()?;
+        let (links, settings): (Vec<_>, Vec<_>) = both.into_iter().unzip();
         let names = Names(links.iter().map(|link| (link.index, &link.name)).collect());
         let mut all: Vec<_> = links.iter().map(|one| names.link(one)).collect();
         all.extend(socket.addresses(None)?.iter().map(|one| names.address(one)));
         all.extend(socket.routes()?.iter().map(|one| names.route(one)));
+        for (link, settings) in links.iter().zip(settings) {
+            let values = settings.by_name().into_iter();
+            all.extend(values.map(|(name, value)| format!("setting {} {name} {value}", link.name)));
+        }
         let neighbors = socket.neighbors(None)?;
         let permanent = neighbors.iter().filter(|one| one.permanent());
         all.extend(permanent.map(|one| names.neighbor(one)));

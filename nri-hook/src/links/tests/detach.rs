@@ -212,6 +212,77 @@ fn netns_permanent_neighbours_come_home_also_with_a_link_that_is_down() {
 }
 
 #[test]
+fn netns_settings_of_a_link_come_home_before_it_is_up() {
+    let node = Node::new(&[b"eth1"]);
+    node.change(b"eth1", |change| change.up = Some(false));
+    node.set(b"eth1", "ipv4", "rp_filter", "2");
+    node.set(b"eth1", "ipv4", "arp_ignore", "1");
+    node.set(b"eth1", "ipv4", "forwarding", "1");
+    node.set(b"eth1", "ipv6", "accept_ra", "0");
+    node.set(b"eth1", "ipv6", "router_solicitation_interval", "7");
+    node.set(b"eth1", "ipv6", "ioam6_id_wide", "4294967294");
+    // With it, the kernel makes no link-local address when the link goes up.
+    node.set(b"eth1", "ipv6", "addr_gen_mode", "1");
+    node.change(b"eth1", |change| change.up = Some(true));
+    node.add_address(b"eth1", &address("fd01::1/64"));
+    let before = node.state();
+    let text = before.0.to_string();
+    assert!(text.contains("setting eth1 ipv6/accept_ra 0\n"), "{text}");
+    assert!(!text.contains("address eth1 fe80"), "{text}");
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let away = pod.state().unwrap().to_string();
+    assert!(away.contains("setting net1 ipv6/accept_ra 1\n"), "{away}");
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+    assert!(!node.state().0.to_string().contains("address eth1 fe80"));
+}
+
+#[test]
+fn netns_a_link_without_ipv6_comes_home_without_it() {
+    let node = Node::new(&[b"eth1"]);
+    node.set(b"eth1", "ipv6", "disable_ipv6", "1");
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    let before = node.state();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+    assert!(!node.state().0.to_string().contains("address eth1 fe80"));
+}
+
+#[test]
+fn netns_rules_that_name_a_link_work_again_when_it_is_home() {
+    // They go by the name, and the kernel keeps them without the link: nothing has to be put back.
+    let node = Node::new(&[b"eth1"]);
+    node.add_address(b"eth1", &address("10.1.0.1/24"));
+    node.add_route(b"eth1", &route("10.77.0.0/16", "10.1.0.9", 100));
+    let way = || node.home.gateway_over("eth1", "10.77.0.1".parse().unwrap());
+    assert_eq!(way().unwrap(), None, "without a rule");
+    node.home.add_rule("eth1", 100).unwrap();
+    let gateway = "10.1.0.9".parse().ok();
+    assert_eq!(way().unwrap(), gateway);
+    let before = node.settled();
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    node.assert_same(&before);
+    assert_eq!(way().unwrap(), gateway);
+    // Also when the kernel brought it home under another name.
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    let index = pod.link("net1").unwrap().index;
+    let fallen = "net1".parse().unwrap();
+    let mut socket = pod.socket().unwrap();
+    socket.move_link(index, node.home.netns(), &fallen).unwrap();
+    assert_eq!(node.detach(&record, None), []);
+    node.assert_same(&before);
+    assert_eq!(way().unwrap(), gateway);
+}
+
+#[test]
 fn netns_odd_names_come_home() {
     let names: [&[u8]; 4] = [b"a_b.c", b"0123456789abcde", b"\xff\xfe", "ü@!".as_bytes()];
     let node = Node::new(&names);

@@ -106,6 +106,15 @@ impl Node {
         socket.add_neighbor(index, neighbor).unwrap();
     }
 
+    /// Writes a setting of a link (`/proc/sys/net/<family>/conf/<link>/<setting>`).
+    pub(super) fn set(&self, name: &[u8], family: &str, setting: &str, value: &str) {
+        let link = if_name(name);
+        let path = format!("/proc/sys/net/{family}/conf/{link}/{setting}");
+        let value = value.to_owned();
+        let written = self.home.netns().run(move || fs::write(path, value));
+        written.unwrap().unwrap();
+    }
+
     /// All that must be the same again, with the order of addresses. The kernel's own link-local address comes with the
     /// carrier, so its place among the others is nobody's choice.
     pub(super) fn state(&self) -> (State, Vec<IpNet>) {

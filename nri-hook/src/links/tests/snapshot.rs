@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute, Sysctl};
 
 use super::node::{address, if_name, neighbor, route};
 use crate::links::snapshot::{aged, differences};
+
+fn sysctl(name: &str, value: i32) -> (Sysctl, i32) {
+    (name.parse().unwrap(), value)
+}
 
 fn sample() -> Snapshot {
     Snapshot {
@@ -22,13 +26,14 @@ fn sample() -> Snapshot {
             route("10.78.0.0/16", "", 100),
         ],
         neighbors: vec![neighbor("10.1.0.9"), neighbor("fd01::9")],
+        sysctls: [sysctl("ipv4/rp_filter", 2), sysctl("ipv6/accept_ra", 0)].into(),
     }
 }
 
 #[test]
 fn every_difference_is_named() {
     type Case = (fn(&mut Snapshot), &'static [&'static str]);
-    let cases: [Case; 14] = [
+    let cases: [Case; 17] = [
         (|_| {}, &[]),
         (
             |s| s.name = if_name(b"net1"),
@@ -66,6 +71,13 @@ fn every_difference_is_named() {
         ),
         (|s| s.routes.reverse(), &[]),
         (|s| s.neighbors.reverse(), &[]),
+        (
+            |s| s.sysctls = [sysctl("ipv4/rp_filter", 2), sysctl("ipv6/accept_ra", 1)].into(),
+            &["has setting ipv6/accept_ra 1 instead of 0"],
+        ),
+        // IPv6 may be off for it, and an older release kept none.
+        (|s| s.sysctls = [sysctl("ipv4/rp_filter", 2)].into(), &[]),
+        (|s| s.sysctls.extend([sysctl("ipv4/tag", 7)]), &[]),
         (
             |s| s.neighbors[0].hardware_address = "02:00:00:00:00:66".parse().unwrap(),
             &[

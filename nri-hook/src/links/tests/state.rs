@@ -76,6 +76,7 @@ fn old_record() -> Record {
             route("fd77::/48", "", 1000),
         ],
         neighbors: Vec::new(),
+        sysctls: BTreeMap::new(),
     };
     let attachment = Attachment {
         request: "nic".to_owned(),

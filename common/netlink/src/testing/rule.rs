@@ -1,0 +1,73 @@
+//! Routing rules that name a link, to try what becomes of them when the link goes and comes back.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use neli::consts::nl::NlmF;
+use neli::consts::rtnl::{Rta, Rtm, Rtn};
+
+use super::{Namespace, TestingError};
+use crate::error::{BuildError, RequestError};
+use crate::message::INET;
+use crate::request::{Attributes, Request};
+use crate::route::{self, RouteEntry};
+
+/// `FRA_PRIORITY`, `FRA_TABLE`, `FRA_OIFNAME` and `FR_ACT_TO_TBL` (linux/fib_rules.h).
+const PRIORITY: u16 = 6;
+const TABLE: u16 = 15;
+const OIFNAME: u16 = 17;
+const TO_TABLE: u8 = 1;
+
+impl Namespace {
+    /// Has IPv4 traffic that is bound to a link look into a table first.
+    pub fn add_rule(&self, link: &str, table: u32) -> Result<(), TestingError> {
+        let request = || -> Result<Request, BuildError> {
+            let attributes: Attributes<Rta> = Attributes::new()
+                .number(PRIORITY, 1000)?
+                .number(TABLE, table)?
+                .text(OIFNAME, link.as_bytes())?;
+            // `struct fib_rule_hdr` has the form of a `struct rtmsg`, with the action where that has the type.
+            let body = route::blank(INET).rtm_type(Rtn::from(TO_TABLE));
+            let body = body.rtattrs(attributes.finish()).build();
+            let flags = NlmF::CREATE | NlmF::EXCL;
+            let body = body.map_err(BuildError::of)?;
+            Request::change("add a rule", Rtm::Newrule, flags, body)
+        };
+        Ok(self.socket()?.change(request())?)
+    }
+
+    /// The gateway to `destination` of traffic that is bound to a link; `None` if there is no way.
+    pub fn gateway_over(
+        &self,
+        link: &str,
+        destination: IpAddr,
+    ) -> Result<Option<IpAddr>, TestingError> {
+        let index = self.link(link)?.index;
+        let mut gateway = None;
+        let mut socket = self.socket()?;
+        let found = socket.exchange(lookup(index, destination), &mut |message| {
+            gateway = RouteEntry::parse(message.body)?.and_then(|entry| entry.route.gateway);
+            Ok(())
+        });
+        match found {
+            Ok(()) => Ok(gateway),
+            Err(RequestError::Kernel { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn lookup(index: u32, destination: IpAddr) -> Result<Request, BuildError> {
+    /// `RTA_DST` and `RTA_OIF`.
+    const DST: u16 = 1;
+    const OIF: u16 = 4;
+    let attributes = Attributes::new()
+        .bytes(DST, &crate::address::octets(destination))?
+        .number(OIF, index)?;
+    let body = route::blank(crate::address::family_of(destination))
+        .rtm_dst_len(IpNet::from(destination).prefix_len())
+        .rtattrs(attributes.finish())
+        .build()
+        .map_err(BuildError::of)?;
+    Request::single("look up a route over a link", Rtm::Getroute, body)
+}
