@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use network_driver_common::model::ClaimRef;
 use network_driver_proto::bus::{QuarantinedDevice, Released};
 
 use crate::store::Contents;
@@ -137,4 +140,23 @@ async fn a_prepare_given_up_while_its_record_is_committed_leaves_no_record() {
     unprepared.unwrap();
     assert!(node.driver.book.records().is_empty());
     assert!(hook.state().orders.contains(&"release c-1".to_owned()));
+}
+
+#[tokio::test]
+async fn only_its_uid_tells_which_claim_is_unprepared() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    // The claim that had the name before.
+    let earlier = ClaimRef {
+        namespace: "default".into(),
+        name: "c-1".into(),
+        uid: "c-0".parse().unwrap(),
+    };
+    let deadline = Duration::from_secs(5);
+    node.driver.unprepare(&earlier, deadline).await.unwrap();
+    assert_eq!(node.driver.book.records().len(), 1);
+    let orders = hook.state().orders.clone();
+    assert_eq!(orders, ["check c-1", "commit c-1", "release c-0"]);
 }
