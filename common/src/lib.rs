@@ -9,6 +9,8 @@ pub mod bus;
 pub mod cli;
 pub mod error;
 pub mod fail;
+#[cfg(test)]
+mod fuzzing;
 pub mod health;
 pub mod metrics;
 pub mod model;

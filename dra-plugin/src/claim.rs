@@ -13,6 +13,8 @@
 
 mod attempts;
 mod fault;
+#[cfg(test)]
+mod fuzzing;
 mod parameters;
 mod parse;
 mod plan;

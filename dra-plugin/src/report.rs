@@ -290,6 +290,8 @@ impl TryFrom<bus::Report> for Parsed {
 }
 
 #[cfg(test)]
+mod fuzzing;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -8,6 +8,8 @@ mod book;
 mod codec;
 mod disk;
 #[cfg(test)]
+mod fuzzing;
+#[cfg(test)]
 pub(crate) mod memory;
 
 use std::collections::BTreeMap;

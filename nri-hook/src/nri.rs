@@ -14,6 +14,8 @@
 mod call;
 mod deadline;
 mod event;
+#[cfg(test)]
+mod fuzzing;
 mod inquiry;
 mod mux;
 mod phase;

@@ -5,6 +5,8 @@
 //! It needs none of the driver's daemons, so it holds where nothing else does: in a sandbox that was made again while
 //! all of them were dead, with the CDI id still defined for the one before.
 
+#[cfg(test)]
+mod fuzzing;
 mod install;
 
 use std::io::{self, Read};

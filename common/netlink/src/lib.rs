@@ -8,6 +8,8 @@
 mod address;
 mod dump;
 mod error;
+#[cfg(test)]
+mod fuzzing;
 mod link;
 mod message;
 mod monitor;

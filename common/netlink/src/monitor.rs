@@ -165,7 +165,7 @@ fn receive(transport: &Transport, buffer: &mut Vec<u8>) -> io::Result<Vec<Event>
 }
 
 /// Reads the events of a datagram. What cannot be read counts as lost.
-fn events(datagram: &[u8]) -> Vec<Event> {
+pub(crate) fn events(datagram: &[u8]) -> Vec<Event> {
     let mut events = Vec::new();
     for message in Messages::new(datagram) {
         match message.and_then(|message| event(&message)) {

@@ -12,7 +12,7 @@ pub struct IfName(Box<[u8]>);
 /// Bytes that the kernel would not take as the name of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "interface name {0:?} must be 1 to 15 bytes without '/', ':' or white space, and not '.' or '..'"
+    "interface name {0:?} must be 1 to 15 bytes without '/', ':' or white space (to the kernel, byte a0 is some), and not '.' or '..'"
 )]
 pub struct InvalidIfName(String);
 
@@ -35,8 +35,9 @@ impl TryFrom<&[u8]> for IfName {
     type Error = InvalidIfName;
 
     fn try_from(bytes: &[u8]) -> Result<Self, InvalidIfName> {
+        // The kernel's isspace() knows Latin-1's no-break space, which is also a byte of some UTF-8 letters.
         let forbidden =
-            |b: &u8| matches!(b, b'/' | b':' | 0) || b.is_ascii_whitespace() || *b == 0x0b;
+            |b: &u8| matches!(b, b'/' | b':' | 0 | 0x0b | 0xa0) || b.is_ascii_whitespace();
         if bytes.is_empty()
             || bytes.len() > Self::MAX_BYTES
             || matches!(bytes, b"." | b"..")
@@ -214,6 +215,8 @@ mod tests {
             b"a b",
             b"a\n",
             b"a\0",
+            b"a\xa0",
+            "à".as_bytes(),
             b"0123456789abcdef",
         ] {
             assert!(IfName::try_from(bad).is_err(), "{bad:?}");

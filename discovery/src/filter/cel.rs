@@ -8,6 +8,8 @@
 
 mod device;
 mod functions;
+#[cfg(test)]
+mod fuzzing;
 
 use std::collections::BTreeMap;
 use std::fmt;

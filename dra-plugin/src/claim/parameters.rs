@@ -179,6 +179,7 @@ fn form(parameters: &Value, driver: &DriverName) -> Result<Form, Fault> {
         let reason = format!("{size} bytes are too many, at most {MAX_BYTES}");
         return Err(Fault::new("parameters", reason));
     }
+    no_list("parameters", parameters)?;
     let head: Head = deserialize(parameters)?;
     if head.kind != KIND {
         let reason = format!("{:?} is not known, use {KIND}", cut(&head.kind));
@@ -189,13 +190,29 @@ fn form(parameters: &Value, driver: &DriverName) -> Result<Form, Fault> {
         let reason = format!("{:?} is not known, use {wanted}", cut(&head.api_version));
         return Err(Fault::new("apiVersion", reason));
     }
+    let field = |name| parameters.get(name).unwrap_or(&Value::Null);
+    no_list("interface", field("interface"))?;
+    let routes = field("routes").as_array();
+    for (index, route) in routes.into_iter().flatten().enumerate() {
+        no_list(&format!("routes[{index}]"), route)?;
+    }
     deserialize(parameters)
+}
+
+/// serde would take a list for an object, its items for the fields in order.
+fn no_list(path: &str, value: &Value) -> Result<(), Fault> {
+    if value.is_array() {
+        let reason = "invalid type: sequence, expected an object";
+        return Err(Fault::new(path, reason));
+    }
+    Ok(())
 }
 
 fn deserialize<'a, T: Deserialize<'a>>(parameters: &'a Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(parameters).map_err(|error| {
         let path = match error.path().to_string() {
-            root if root == "." => "parameters".to_owned(),
+            // The second is that of a field without a name.
+            root if root == "." || root.is_empty() => "parameters".to_owned(),
             path => path,
         };
         Fault::new(path, error.inner())
@@ -253,12 +270,20 @@ fn addresses(list: &[String], faults: &mut Vec<Fault>) -> Vec<IpNet> {
     kept
 }
 
+/// Address and prefix. Leading zeros are refused: who writes them may mean octal numbers, which `IpNet` does not.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    if prefix.starts_with('+') || (prefix.starts_with('0') && prefix != "0") {
+        return None;
+    }
+    IpNet::new(address.parse().ok()?, prefix.parse().ok()?).ok()
+}
+
 /// An address that a host can have, with its prefix.
 fn host_address(text: &str) -> Result<IpNet, String> {
     let shown = cut(text);
-    let address: IpNet = text
-        .parse()
-        .map_err(|_| format!("{shown:?} is not of the form address/prefix"))?;
+    let address =
+        network(text).ok_or_else(|| format!("{shown:?} is not of the form address/prefix"))?;
     let host = address.addr();
     let point_to_point = address
         .max_prefix_len()
@@ -315,9 +340,8 @@ fn routes(list: &[RouteForm], faults: &mut Vec<Fault>) -> Vec<Route> {
 
 fn destination(text: &str) -> Result<IpNet, String> {
     let shown = cut(text);
-    let destination: IpNet = text
-        .parse()
-        .map_err(|_| format!("{shown:?} is not of the form network/prefix"))?;
+    let destination =
+        network(text).ok_or_else(|| format!("{shown:?} is not of the form network/prefix"))?;
     let network = destination.trunc();
     if network != destination {
         return Err(format!(
@@ -356,5 +380,7 @@ fn within(path: &str, count: usize, max: usize, faults: &mut Vec<Fault>) -> bool
     count <= max
 }
 
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod tests;

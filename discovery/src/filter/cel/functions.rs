@@ -125,7 +125,7 @@ impl Opaque for Semver {
 
 /// A Kubernetes quantity, in billionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Quantity(i128);
+pub(super) struct Quantity(i128);
 
 /// Suffixes with their worth in billionths.
 const SUFFIXES: [(&str, i128); 16] = [
@@ -148,7 +148,7 @@ const SUFFIXES: [(&str, i128); 16] = [
 ];
 
 impl Quantity {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let parsed = SUFFIXES.iter().find_map(|(suffix, worth)| {
             let number = text.strip_suffix(suffix)?;
             decimal(number, *worth)
