@@ -146,10 +146,15 @@ impl<D: Devices> Hook<D> {
         Ok(Attached::Here)
     }
 
-    /// Whether another pod has one of the claims, so that nothing can be done for this one.
+    /// Whether another sandbox has one of the claims, so that nothing can be done for this one. Also one of the same
+    /// pod: which is newer shows only when they are made, for the runtime's list has no order.
     pub(super) async fn must_wait(&self, pod: &Pod, records: &[Arc<Record>]) -> bool {
         for record in records {
-            if matches!(self.step(pod, &record.claim.uid).await, Step::Wait) {
+            let Some(holding) = self.sandboxes.holding(&record.claim.uid) else {
+                continue;
+            };
+            let stays = holding.state != HoldingState::Leaving && holding.sandbox != pod.sandbox;
+            if stays && !self.is_over(&holding).await {
                 return true;
             }
         }

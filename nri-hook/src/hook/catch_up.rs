@@ -24,7 +24,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const ATTACH_TIME: Duration = Duration::from_secs(10);
 
 /// The last failure of each sandbox, so that the same one is reported once.
-type Failures = HashMap<SandboxId, String>;
+pub(super) type Failures = HashMap<SandboxId, String>;
 
 impl<D: Devices> Hook<D> {
     /// Catches up until the token is cancelled. What is begun is ended.
@@ -56,7 +56,7 @@ impl<D: Devices> Hook<D> {
     }
 
     /// Does what can be done; whether anything is left.
-    async fn look(&self, failures: &mut Failures) -> bool {
+    pub(super) async fn look(&self, failures: &mut Failures) -> bool {
         let mut left = false;
         for (claim, holding) in self.sandboxes.holdings() {
             if holding.state == HoldingState::Leaving {

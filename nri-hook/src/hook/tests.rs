@@ -1,8 +1,9 @@
 //! The hook's rules, over devices that are only a list.
 
+mod model;
 mod netns;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -331,6 +332,21 @@ async fn a_pods_new_sandbox_takes_over_and_a_late_stop_of_the_old_one_changes_no
     assert!(node.log().is_empty());
     assert!(node.is_attached("c", "s2"));
     assert_eq!(node.defined(), ["c"]);
+}
+
+#[tokio::test]
+async fn a_list_takes_nothing_from_the_sandbox_that_has_it_whatever_its_order() {
+    let node = Node::new();
+    node.hook.records.commit(record("a", &["p"]));
+    node.run("s1", "p").await.unwrap();
+    node.run("s2", "p").await.unwrap();
+    // The earlier one has not been stopped yet.
+    let listed = vec![node.pod("s2", "p"), node.pod("s1", "p")];
+    node.hook.synchronize(listed).await;
+    node.log();
+    node.hook.look(&mut HashMap::new()).await;
+    assert_eq!(node.log(), [""; 0]);
+    assert!(node.is_attached("a", "s2"));
 }
 
 #[tokio::test]
