@@ -32,6 +32,19 @@ else
 	.ci/with-namespaces cargo test --offline --workspace
 endif
 
+.PHONY: fuzz
+fuzz: ## Fuzz each parser of outside data with libFuzzer (SECONDS=600 each; TARGETS="config mark")
+	@FUZZ_SECONDS=$(or $(SECONDS),600) tests/fuzzing/run $(TARGETS)
+
+.PHONY: torture
+torture: ## Live 100,000 lives of a node at random on the model of the kernel, and look at the promises (LIVES=100000)
+	cargo test --locked --package network-driver-nri-hook --lib --no-run
+	@MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces cargo test --offline --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
+
+.PHONY: mutants
+mutants: ## Break the driver on purpose, one bug after another, and see that tests notice (NAMES="open-the-gate")
+	@tests/mutants/run $(NAMES)
+
 .PHONY: bench
 bench: ## Measure the driver on this machine, each figure beside its floor (BENCH="--rounds 200 --json")
 	@cargo build --locked --profile ci --bins
