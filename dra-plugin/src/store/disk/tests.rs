@@ -185,8 +185,14 @@ fn a_database_of_garbage_is_moved_aside_and_begun_anew() {
     }
 }
 
+/// How often a test does what it does: as the variable says, else `default` times.
+fn rounds(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(default, |text| text.parse().unwrap())
+}
+
 #[test]
-fn bits_that_change_in_the_log_crash_nothing_and_invent_nothing() {
+fn bits_that_change_in_the_log_and_cuts_of_it_crash_nothing_and_invent_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
     {
@@ -196,27 +202,35 @@ fn bits_that_change_in_the_log_crash_nothing_and_invent_nothing() {
         }
     }
     let length = fs::metadata(whole.join(FOLDER).join("db")).unwrap().len();
-    for try_number in 0..12_u64 {
-        let state = dir.path().join(format!("try-{try_number}"));
+    let rounds = rounds("NETWORK_DRIVER_TEST_STORE_DAMAGES", 16);
+    for round in 0..rounds {
+        let state = dir.path().join("damaged");
         copy(&whole, &state);
         let mut log = fs::OpenOptions::new()
             .read(true)
             .write(true)
             .open(state.join(FOLDER).join("db"))
             .unwrap();
-        let at = (try_number * 7919 * 13) % length.min(20_000);
-        let mut byte = [0];
-        log.seek(SeekFrom::Start(at)).unwrap();
-        log.read_exact(&mut byte).unwrap();
-        log.seek(SeekFrom::Start(at)).unwrap();
-        log.write_all(&[byte[0] ^ 0x10]).unwrap();
+        let at = (round * 7919 * 13) % length.min(20_000);
+        if round % 4 == 3 {
+            log.set_len(at).unwrap();
+        } else {
+            let mut byte = [0];
+            log.seek(SeekFrom::Start(at)).unwrap();
+            log.read_exact(&mut byte).unwrap();
+            log.seek(SeekFrom::Start(at)).unwrap();
+            log.write_all(&[byte[0] ^ (1 << (round % 8))]).unwrap();
+        }
         drop(log);
         let (mut disk, contents) = Disk::open(&state).unwrap();
         for found in &contents.records {
             assert_eq!(*found, record(found.claim.uid.as_str(), &[]), "byte {at}");
         }
         disk.commit(&[put(record("after", &[]))]).unwrap();
+        drop(disk);
+        fs::remove_dir_all(&state).unwrap();
     }
+    println!("store, cut or a bit flipped: {rounds} of {rounds} opened rightly or rebuilt");
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -257,27 +271,13 @@ fn child_that_writes_until_it_is_killed() {
 
 #[test]
 fn whatever_was_acknowledged_survives_a_kill() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut acknowledged = Vec::new();
-    for _ in 0..3 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture"])
-            .arg("store::disk::tests::child_that_writes_until_it_is_killed")
-            .env(CHILD, dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = |line: io::Result<String>| {
-            let line = line.unwrap();
-            line.strip_prefix("kept ").map(str::to_owned)
-        };
-        acknowledged.extend(lines.by_ref().filter_map(kept).take(ACKNOWLEDGED));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // What it still said before it died.
-        acknowledged.extend(lines.filter_map(kept));
+    let kills = rounds("NETWORK_DRIVER_TEST_STORE_KILLS", 3);
+    let (mut dir, mut acknowledged) = (tempfile::tempdir().unwrap(), Vec::new());
+    for kill in 0..kills {
+        if kill % 10 == 9 {
+            (dir, acknowledged) = (tempfile::tempdir().unwrap(), Vec::new());
+        }
+        acknowledged.extend(acknowledged_by_a_child_that_is_killed(dir.path()));
         let (_disk, contents) = Disk::open(dir.path()).unwrap();
         assert!(contents.damaged.is_empty() && contents.replaced.is_none());
         let found = uids(&contents);
@@ -289,4 +289,27 @@ fn whatever_was_acknowledged_survives_a_kill() {
             );
         }
     }
+    println!("store, killed while it writes: {kills} of {kills}, every acknowledged record there");
+}
+
+fn acknowledged_by_a_child_that_is_killed(dir: &Path) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("store::disk::tests::child_that_writes_until_it_is_killed")
+        .env(CHILD, dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let kept = |line: io::Result<String>| {
+        let line = line.unwrap();
+        line.strip_prefix("kept ").map(str::to_owned)
+    };
+    let mut acknowledged: Vec<_> = lines.by_ref().filter_map(kept).take(ACKNOWLEDGED).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it still said before it died.
+    acknowledged.extend(lines.filter_map(kept));
+    acknowledged
 }
