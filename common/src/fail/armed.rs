@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
 use super::{Point, VARIABLE};
@@ -166,7 +166,8 @@ impl Switch {
                 Ok(())
             }
             Action::Pause => {
-                kill(Pid::this(), Signal::SIGSTOP).unwrap_or_default();
+                // To this thread: one to the process stops the others first, and this one goes on meanwhile.
+                raise(Signal::SIGSTOP).unwrap_or_default();
                 Ok(())
             }
         }
