@@ -36,14 +36,23 @@ endif
 fuzz: ## Fuzz each parser of outside data with libFuzzer (SECONDS=600 each; TARGETS="config mark")
 	@FUZZ_SECONDS=$(or $(SECONDS),600) tests/fuzzing/run $(TARGETS)
 
-.PHONY: torture
-torture: ## Live 100,000 lives of a node at random on the model of the kernel, and look at the promises (LIVES=100000)
-	cargo test --locked --package network-driver-nri-hook --lib --no-run
-	@MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces cargo test --offline --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
-
 .PHONY: mutants
 mutants: ## Break the driver on purpose, one bug after another, and see that tests notice (NAMES="open-the-gate")
 	@tests/mutants/run $(NAMES)
+
+# The daemons with fail points are set aside, and those without are put back in their place.
+.PHONY: torture
+torture: ## Kill the daemons at every fail point and worse, thousands of times (SHORT=1: minutes; TORTURE="--point NAME --seed N")
+	@cargo build --locked --bins --features fail-points $(DAEMONS)
+	@mkdir -p target/fail-points && cp target/debug/{discovery,dra-plugin,nri-hook,start-hook} target/fail-points/
+	@cargo build --locked --bins
+	@target/debug/torture --bin-dir target/fail-points $(if $(SHORT),--short) $(TORTURE)
+ifeq ($(TORTURE),)
+	@MODEL_SEQUENCES=$(if $(SHORT),300,$(or $(LIVES),100000)) .ci/with-namespaces \
+		cargo test --locked --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
+	@set -o pipefail; NETWORK_DRIVER_TEST_STORE_KILLS=$(if $(SHORT),3,2000) NETWORK_DRIVER_TEST_STORE_DAMAGES=$(if $(SHORT),100,10000) \
+		cargo test --locked --workspace --lib store::disk -- --nocapture | grep -oE 'store, (cut|killed).*'
+endif
 
 .PHONY: bench
 bench: ## Measure the driver on this machine, each figure beside its floor (BENCH="--rounds 200 --json")

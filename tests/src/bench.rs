@@ -27,6 +27,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Setup};
 use crate::privilege;
 use machine::Machine;
+pub(crate) use process::memory;
 use report::Report;
 
 /// Links of the node on which start and idleness are measured.

@@ -35,6 +35,8 @@ use crate::wait::{slowed, until, until_true};
 pub const DRIVER: &str = "network.example.com";
 /// Name of the node, and of its pool.
 pub const NODE: &str = "node-1";
+/// File name of the start hook on a node.
+const START_HOOK: &str = "network-driver-start-hook-1";
 /// How long anything may take that takes well under a second on a quiet machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,6 +61,7 @@ pub struct Cluster {
     traces_to: Option<String>,
     export_delay: Duration,
     cdi_confirmed: bool,
+    start_hook: bool,
     log_level: &'static str,
     dir: tempfile::TempDir,
 }
@@ -131,6 +134,14 @@ impl Cluster {
         for sub in ["bus", "state", "hook", "sys", "log", "netns"] {
             std::fs::create_dir(dir.path().join(sub))?;
         }
+        if setup.start_hook {
+            // As preflight leaves it on a node.
+            let place = dir.path().join("bin");
+            std::fs::create_dir(&place)?;
+            let program = binaries.start_hook();
+            std::fs::copy(&program, place.join(START_HOOK))
+                .with_context(|| format!("copy {}", program.display()))?;
+        }
         std::fs::write(dir.path().join("kubeconfig"), api.kubeconfig())?;
         Ok(Self {
             daemons: Mutex::default(),
@@ -144,6 +155,7 @@ impl Cluster {
             binaries,
             export_delay: setup.export_delay,
             cdi_confirmed: setup.cdi_confirmed,
+            start_hook: setup.start_hook,
             log_level: setup.log_level,
             dir,
         })
@@ -246,6 +258,18 @@ impl Cluster {
     /// CDI files that are there.
     pub fn cdi_files(&self) -> Vec<String> {
         list(self.runtime.cdi_dir())
+    }
+
+    /// Deletes dra-plugin's database, which must not run.
+    pub(crate) fn lose_database(&self) -> anyhow::Result<()> {
+        let state = self.at("state");
+        std::fs::remove_dir_all(&state)?;
+        Ok(std::fs::create_dir(state)?)
+    }
+
+    /// Claims whose links the hook has noted as away, by the files that it keeps.
+    pub(crate) fn snapshots(&self) -> Vec<String> {
+        list(&self.at("hook"))
     }
 
     /// Asks the driver to prepare claims, as the kubelet would for a pod; the answer by UID.

@@ -40,6 +40,11 @@ impl Binaries {
         }
     }
 
+    /// The start hook, which is no daemon.
+    pub(crate) fn start_hook(&self) -> PathBuf {
+        self.0.join("start-hook")
+    }
+
     /// The path of one.
     pub fn path(&self, component: Component) -> PathBuf {
         self.0.join(component.as_str())

@@ -22,6 +22,7 @@ use anyhow::Context as _;
 use tokio::net::UnixListener;
 
 pub use cdi::env_of as cdi_env;
+pub(crate) use cdi::{StartHook, start_hooks_of};
 pub use lifecycle::{Container, CreateError};
 pub use pod::{Pod, SandboxNetwork};
 pub use style::Style;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// Memory in MiB: a line of `/proc/<pid>/status`, such as `VmRSS` (resident) or `RssAnon` (resident and no file's).
-pub(super) fn memory(pid: u32, line: &str) -> anyhow::Result<f64> {
+pub(crate) fn memory(pid: u32, line: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let mut lines = status.lines().filter_map(|l| l.split_once(':'));
     let found = lines.find(|(name, _)| *name == line);

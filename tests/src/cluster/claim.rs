@@ -15,7 +15,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub(super) fn kubelet_name(&self) -> ClaimName {
+    pub(crate) fn kubelet_name(&self) -> ClaimName {
         ClaimName {
             namespace: "default".into(),
             name: self.name.clone(),

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use anyhow::{Context as _, ensure};
 use network_driver_common::bus::{self, Component};
+use network_driver_common::fail;
 use network_driver_proto::bus::ReadinessRequest;
 use network_driver_proto::bus::admin_client::AdminClient;
 
@@ -41,6 +42,9 @@ impl Cluster {
                 ("--state-dir", self.at("hook")),
             ]),
         }
+        if component == Component::NriHook && self.start_hook {
+            arguments.push(("--start-hook-dir", self.at("bin")));
+        }
         if let Some(collector) = &self.traces_to {
             arguments.push(("--otlp-endpoint", collector.into()));
         }
@@ -59,9 +63,26 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_daemon(&self, component: Component) -> anyhow::Result<()> {
-        let daemon = self.spawn(component)?;
+        self.start_armed(component, "")
+    }
+
+    /// The same with fail points switched on, which its binary must have: see [`network_driver_common::fail`].
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_armed(&self, component: Component, switches: &str) -> anyhow::Result<()> {
+        let daemon = self.spawn(component, switches)?;
         self.daemons().push(daemon);
         Ok(())
+    }
+
+    /// How a daemon ended that has ended by itself. It does not run any more then and may be started again.
+    pub fn reap(&self, component: Component) -> Option<ExitStatus> {
+        let mut daemons = self.daemons();
+        let index = daemons.iter().position(|d| d.component() == component)?;
+        let status = daemons.get_mut(index)?.ended().ok()??;
+        drop(daemons.swap_remove(index));
+        Some(status)
     }
 
     /// Starts a second process of a daemon and waits for its end; its exit code.
@@ -69,13 +90,13 @@ impl Cluster {
     /// # Errors
     /// It goes on.
     pub async fn second_process(&self, component: Component) -> anyhow::Result<Option<i32>> {
-        let mut daemon = self.spawn(component)?;
+        let mut daemon = self.spawn(component, "")?;
         let ended = async || daemon.ended().ok().flatten();
         let status = until("the second process to end", PATIENCE, ended).await?;
         Ok(status.code())
     }
 
-    fn spawn(&self, component: Component) -> anyhow::Result<Daemon> {
+    fn spawn(&self, component: Component, switches: &str) -> anyhow::Result<Daemon> {
         let log = self.log_file(component);
         Daemon::start(
             component,
@@ -93,6 +114,7 @@ impl Cluster {
                     "NETWORK_DRIVER_CDI_CONFIRMED",
                     self.cdi_confirmed.to_string(),
                 ),
+                (fail::VARIABLE, switches.to_owned()),
             ],
         )
     }
@@ -174,7 +196,11 @@ impl Cluster {
         self.runtime.synchronised(1, PATIENCE).await
     }
 
-    async fn daemon_ready(&self, component: Component) -> anyhow::Result<()> {
+    /// Waits until a daemon says that it is ready.
+    ///
+    /// # Errors
+    /// It does not, and why.
+    pub async fn daemon_ready(&self, component: Component) -> anyhow::Result<()> {
         let name = component.as_str();
         let mut client = AdminClient::new(bus::channel(&self.bus_dir(), component));
         let mut missing = String::new();
@@ -227,6 +253,13 @@ impl Cluster {
         Ok((status.parse()?, body.to_owned()))
     }
 
+    /// Whether a daemon that was started has ended by itself, and not been started again.
+    pub fn has_ended(&self, component: Component) -> bool {
+        let mut daemons = self.daemons();
+        let mut these = daemons.iter_mut().filter(|d| d.component() == component);
+        these.any(|daemon| daemon.ended().is_ok_and(|status| status.is_some()))
+    }
+
     /// A daemon that has ended by itself, and how.
     fn ended(&self) -> Option<(Component, ExitStatus)> {
         let mut daemons = self.daemons();
@@ -234,7 +267,7 @@ impl Cluster {
         daemons.iter_mut().find_map(ended)
     }
 
-    pub(super) fn tail(&self, component: Component) -> String {
+    pub(crate) fn tail(&self, component: Component) -> String {
         let log = self.log(component);
         let lines: Vec<&str> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")

@@ -1,10 +1,12 @@
 //! Pods: the steps of a pod's life in the order in which the kubelet takes them, together or one by one.
 
+use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use network_driver_netlink::testing::{Namespace, State};
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::json::put;
 use crate::kubelet::ClaimName;
 use crate::node::PodNetns;
 use crate::ping::ping;
-use crate::runtime::{Container, CreateError, Pod, SandboxNetwork};
+use crate::runtime::{Container, CreateError, Pod, SandboxNetwork, StartHook, start_hooks_of};
 use crate::wait::slowed;
 
 /// The step at which a pod's start failed, with the text that its user sees.
@@ -28,6 +30,9 @@ pub enum StartError {
     /// CreateContainer.
     #[error("CreateContainerError: {0}")]
     Container(CreateError),
+    /// A hook of the OCI runtime.
+    #[error("RunContainerError: {0}")]
+    Hook(String),
 }
 
 /// A pod.
@@ -173,19 +178,39 @@ impl<'a> PodHandle<'a> {
         Ok(())
     }
 
+    fn cdi_ids(&self) -> Vec<String> {
+        let books = self.cluster.books();
+        let held = self
+            .claims
+            .iter()
+            .filter_map(|c| books.prepared.get(&c.uid));
+        held.flat_map(|holding| holding.cdi_ids.clone()).collect()
+    }
+
+    /// Makes a container that names all claims of the pod, and starts it: its edits and the hooks in them are read once,
+    /// as runtimes do.
+    ///
+    /// # Errors
+    /// CDI, the hook or a start hook refused; it may be tried again.
+    pub async fn start_container(&self) -> Result<Container, StartError> {
+        let hooks = start_hooks_of(self.cluster.runtime.cdi_dir(), &self.cdi_ids());
+        let container = self.create_container().await?;
+        let refused = |error: anyhow::Error| StartError::Hook(format!("{error:#}"));
+        let namespace = self.namespace().map_err(refused)?;
+        let run = move || hooks.iter().try_for_each(|hook| run_hook(hook, &namespace));
+        let run = tokio::task::spawn_blocking(run).await;
+        run.map_err(anyhow::Error::from)
+            .flatten()
+            .map_err(refused)?;
+        Ok(container)
+    }
+
     /// Makes a container that names all claims of the pod.
     ///
     /// # Errors
     /// CDI or the hook refused; it may be tried again.
     pub async fn create_container(&self) -> Result<Container, StartError> {
-        let ids: Vec<String> = {
-            let books = self.cluster.books();
-            let held = self
-                .claims
-                .iter()
-                .filter_map(|c| books.prepared.get(&c.uid));
-            held.flat_map(|holding| holding.cdi_ids.clone()).collect()
-        };
+        let ids = self.cdi_ids();
         let sandbox = self.sandbox_id();
         let created = self.cluster.runtime.create_container(&sandbox, &ids).await;
         created.map_err(StartError::Container)
@@ -306,6 +331,36 @@ impl<'a> PodHandle<'a> {
         let work = move || ping(namespace.netns(), to, limit);
         tokio::task::spawn_blocking(work).await?
     }
+}
+
+/// Runs a start hook as the OCI runtime does: with the state of a container on its standard input, whose process is in the
+/// pod's namespace.
+fn run_hook((program, arguments): &StartHook, namespace: &Namespace) -> anyhow::Result<()> {
+    let spawn = || Command::new("sleep").arg("60").spawn();
+    let mut process = namespace.netns().run(spawn)??;
+    let state = json!({
+        "ociVersion": "1.2.0", "id": "c", "status": "creating", "pid": process.id(), "bundle": "/",
+    });
+    let hook = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let done = hook.and_then(|mut hook| {
+        if let Some(mut stdin) = hook.stdin.take() {
+            stdin.write_all(state.to_string().as_bytes())?;
+        }
+        hook.wait_with_output()
+    });
+    process.kill()?;
+    process.wait()?;
+    let done = done.with_context(|| format!("run {}", program.display()))?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr).trim_end()
+    );
+    Ok(())
 }
 
 impl Cluster {

@@ -28,6 +28,7 @@ pub struct Setup {
     pub(super) links: Option<(String, usize)>,
     pub(super) on_this_machine: bool,
     pub(super) cdi_confirmed: bool,
+    pub(super) start_hook: bool,
     pub(super) tracing: Tracing,
     pub(super) export_delay: Duration,
     pub(super) log_level: &'static str,
@@ -45,6 +46,7 @@ impl Default for Setup {
             links: None,
             on_this_machine: false,
             cdi_confirmed: false,
+            start_hook: false,
             tracing: Tracing::Off,
             // Spans are looked at soon after they have ended.
             export_delay: Duration::from_millis(200),
@@ -97,6 +99,13 @@ impl Setup {
     #[must_use]
     pub fn cdi_confirmed(mut self) -> Self {
         self.cdi_confirmed = true;
+        self
+    }
+
+    /// With the start hook in place, which [`super::PodHandle::start_container`] runs.
+    #[must_use]
+    pub fn start_hook(mut self) -> Self {
+        self.start_hook = true;
         self
     }
 

@@ -1,7 +1,7 @@
 //! CDI as runtimes resolve it: every spec file of the directory, read strictly, at each container anew.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -69,17 +69,7 @@ impl Edits {
 /// The text of the runtimes when an id is not defined by any valid file.
 pub fn env_of(dir: &Path, ids: &[String]) -> Result<Vec<String>, String> {
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
-        if name.starts_with('.') || path.extension().is_none_or(|e| e != "json" && e != "yaml") {
-            continue;
-        }
-        // A file that is not valid defines nothing; the runtime logs it and goes on.
-        let Some(spec) = read(&path) else { continue };
+    for spec in specs(dir) {
         for device in spec.devices {
             let id = format!("{}={}", spec.kind, device.name);
             let mut env = spec.container_edits.env.clone();
@@ -108,6 +98,35 @@ pub fn env_of(dir: &Path, ids: &[String]) -> Result<Vec<String>, String> {
             missing.join(", ")
         ))
     }
+}
+
+/// A program that the OCI runtime runs before it starts a container, with its arguments but for the first.
+pub(crate) type StartHook = (PathBuf, Vec<String>);
+
+/// What these CDI ids have the OCI runtime run in `createRuntime`.
+pub(crate) fn start_hooks_of(dir: &Path, ids: &[String]) -> Vec<StartHook> {
+    let mut hooks = Vec::new();
+    for spec in specs(dir) {
+        for device in spec.devices {
+            if ids.contains(&format!("{}={}", spec.kind, device.name)) {
+                hooks.extend(device.container_edits.hooks);
+            }
+        }
+    }
+    hooks.retain(|hook| hook.name == "createRuntime");
+    let program = |hook: Hook| (hook.path.into(), hook.args.into_iter().skip(1).collect());
+    hooks.into_iter().map(program).collect()
+}
+
+/// The valid files. One that is not defines nothing; the runtime logs it and goes on.
+fn specs(dir: &Path) -> Vec<Spec> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|n| n.to_str());
+        let hidden = name.is_none_or(|name| name.starts_with('.'));
+        !hidden && path.extension().is_some_and(|e| e == "json" || e == "yaml")
+    });
+    paths.filter_map(|path| read(&path)).collect()
 }
 
 fn read(path: &Path) -> Option<Spec> {

@@ -2,13 +2,14 @@
 
 use network_driver_common::bus::Component;
 use network_driver_tests::cluster::PATIENCE;
+use network_driver_tests::invariants::{AtRest, Rest};
 use network_driver_tests::wait::until_true;
 
 use crate::{FAR_1, cluster};
 
 async fn a_restart_changes_nothing(component: Component) {
     let cluster = cluster(&["eth1", "eth2"]).await;
-    let before = cluster.home().unwrap();
+    let before = AtRest::of(&cluster).unwrap();
     let claim = cluster
         .claim("nic")
         .device("eth1")
@@ -40,13 +41,13 @@ async fn a_restart_changes_nothing(component: Component) {
     );
     assert_eq!(during, after);
     pod.ping(FAR_1).await.unwrap();
+    before.holds_meanwhile(&cluster).unwrap();
     pod.end().await.unwrap();
-    cluster.home_is(&before).await.unwrap();
-    assert!(cluster.cdi_files().is_empty());
+    assert_eq!(before.holds(&cluster).await.unwrap(), Rest::Whole);
     let next = cluster.pod("next", &[&claim]);
     next.start().await.unwrap();
     next.end().await.unwrap();
-    cluster.home_is(&before).await.unwrap();
+    assert_eq!(before.holds(&cluster).await.unwrap(), Rest::Whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,190 @@
+//! What is done again and again to a node whose eight devices are all in pods.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use network_driver_common::bus::Component;
+
+use super::bed::Bed;
+use super::life::{Card, End, Life, Plan};
+use super::random::Random;
+use super::tally::Tally;
+use crate::cluster::{DRIVER, PATIENCE, Setup};
+use crate::invariants::{AtRest, Rest, records};
+use crate::kubelet::{DraVersion, Kubelet};
+use crate::wait::until_true;
+
+/// Cards of the node, two to a pod.
+const CARDS: u8 = 8;
+/// Between two pings over each interface.
+const PING: Duration = Duration::from_millis(50);
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The state database is deleted while dra-plugin is dead.
+    DatabaseLost,
+    /// A kubelet starts: it deletes the slices, registers the driver anew and prepares every claim again.
+    KubeletRestart,
+    /// The container runtime restarts.
+    RuntimeRestart,
+}
+
+impl Fault {
+    fn tally(self) -> Tally {
+        match self {
+            Self::DatabaseLost => Tally::new(
+                "database deleted with 8 devices out",
+                "rebuilt, all devices returned later",
+            ),
+            Self::KubeletRestart => Tally::new(
+                "kubelet restarts with 8 devices out and pings running",
+                "with the same answers, no packet lost",
+            ),
+            Self::RuntimeRestart => Tally::new(
+                "runtime restarts with 8 devices out and pings running",
+                "adopted, no packet lost",
+            ),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::DatabaseLost => "database",
+            Self::KubeletRestart => "kubelet",
+            Self::RuntimeRestart => "runtime",
+        }
+    }
+}
+
+/// So many rounds. The pods of a round are new where the fault could have harmed them otherwise.
+pub(super) async fn run(
+    setup: &Setup,
+    fault: Fault,
+    rounds: u64,
+    seed: u64,
+) -> anyhow::Result<Tally> {
+    let bed = Bed::new(setup.clone(), CARDS).await?;
+    let before = AtRest::of(&bed.cluster)?;
+    let mut tally = fault.tally();
+    let mut random = Random::new(seed, 8);
+    for round in 0..rounds {
+        let result = one(&bed, &before, fault, round, &mut random).await;
+        let name = fault.name();
+        let again =
+            format!("make torture TORTURE=\"--only {name} --{name} {rounds} --seed {seed}\"");
+        tally.count(&format!("{name} round {round}"), &result, &again);
+        if result.is_err() {
+            break;
+        }
+    }
+    Ok(tally)
+}
+
+async fn one(
+    bed: &Bed,
+    before: &AtRest,
+    fault: Fault,
+    round: u64,
+    random: &mut Random,
+) -> anyhow::Result<Rest> {
+    let lives: Vec<_> = (1..=CARDS)
+        .step_by(2)
+        .map(|number| {
+            let mut plan = Plan::draw(
+                random,
+                vec![Card(number), Card(number.saturating_add(1))],
+                2,
+            );
+            if fault == Fault::RuntimeRestart {
+                // containerd tells nobody of the end of pods that it had before it was restarted.
+                plan.end = End::InOrder;
+            }
+            Life::new(bed, &format!("round-{round}-{number}"), plan)
+        })
+        .collect();
+    for life in &lives {
+        life.start().await?;
+    }
+    let (over, pings) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let pinging = async {
+        while !over.load(Ordering::Acquire) {
+            for life in &lives {
+                life.has_its_devices()?;
+                life.pings().await.context("a packet was lost")?;
+                pings.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep(PING).await;
+        }
+        Ok(())
+    };
+    let harm = async {
+        let done = harm(bed, fault, &lives).await;
+        over.store(true, Ordering::Release);
+        done
+    };
+    tokio::try_join!(harm, pinging)?;
+    ensure!(pings.load(Ordering::Relaxed) > 0, "nothing was pinged");
+    if fault == Fault::DatabaseLost {
+        // Until the hook has given the records back, discovery is told that no device is in use.
+        let same = || before.holds_meanwhile(&bed.cluster).is_ok();
+        until_true("the devices to be published again", PATIENCE, same).await?;
+    }
+    before.holds_meanwhile(&bed.cluster)?;
+    for life in &lives {
+        life.end().await?;
+    }
+    before.holds(&bed.cluster).await
+}
+
+async fn harm(bed: &Bed, fault: Fault, lives: &[Life<'_>]) -> anyhow::Result<()> {
+    let cluster = &bed.cluster;
+    let recorded = records(cluster)?;
+    match fault {
+        Fault::DatabaseLost => {
+            cluster.kill_daemon(Component::DraPlugin)?;
+            cluster.lose_database()?;
+            cluster.start_daemon(Component::DraPlugin)?;
+            cluster.ready().await?;
+            let rebuilt = || records(cluster).is_ok_and(|found| found == recorded);
+            until_true("the records to be rebuilt", PATIENCE, rebuilt).await?;
+        }
+        Fault::KubeletRestart => {
+            cluster.api.wipe_slices();
+            let kubelet = Kubelet::start(cluster.kubelet.root(), DraVersion::CURRENT)?;
+            kubelet.registered(DRIVER, PATIENCE).await?;
+            for life in lives {
+                let names = life.names();
+                let [first, again] = [
+                    kubelet.prepare(DRIVER, &names).await?,
+                    kubelet.prepare(DRIVER, &names).await?,
+                ];
+                ensure!(first == again, "two answers: {first:?} and {again:?}");
+                let devices: BTreeMap<_, _> = first
+                    .into_iter()
+                    .map(|(uid, devices)| {
+                        let devices = devices.map_err(|text| anyhow::anyhow!(text))?;
+                        Ok((uid, devices.into_iter().map(|d| d.device).collect()))
+                    })
+                    .collect::<anyhow::Result<_>>()?;
+                for (uid, devices) in devices {
+                    ensure!(
+                        recorded.get(&uid) == Some(&devices),
+                        "another answer for {uid}: {devices:?}"
+                    );
+                }
+            }
+            let published = || cluster.api.devices().len() == usize::from(CARDS);
+            until_true("the slices to be back", PATIENCE, published).await?;
+        }
+        Fault::RuntimeRestart => {
+            let registrations = cluster.runtime.registrations();
+            cluster.runtime.restart().await?;
+            bed.all_ready(Component::NriHook, registrations).await?;
+        }
+    }
+    ensure!(records(cluster)? == recorded, "the records are others");
+    Ok(())
+}
