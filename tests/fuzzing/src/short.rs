@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn inputs_go_on_coming_for_the_whole_time() {
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         static FED: AtomicUsize = AtomicUsize::new(0);
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         run(&target(dir.path()), |_| {
             FED.fetch_add(1, Ordering::Relaxed);
