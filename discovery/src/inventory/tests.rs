@@ -1,6 +1,8 @@
 use std::time::SystemTime;
 
-use network_driver_common::model::{AttributeValue, FaultReason, SnapshotAddress, RouteOptions, SnapshotRoute};
+use network_driver_common::model::{
+    AttributeValue, FaultReason, RouteOptions, SnapshotAddress, SnapshotRoute,
+};
 
 use super::*;
 use crate::attribute::providers;

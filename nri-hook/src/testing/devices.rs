@@ -1,6 +1,6 @@
 //! A kernel for tests of the hook's rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
@@ -81,23 +81,10 @@ impl Devices for FakeDevices {
         if self.state.lock().unwrap().outcome == Outcome::Fails {
             return Err(Refusal::retry("DeviceNotFound", "no such link".into()));
         }
-        let snapshot = |name: &IfName| Snapshot {
-            taken: None,
-            name: name.clone(),
-            mtu: 1500,
-            hardware_address: HardwareAddress::default(),
-            up: true,
-            alias: Vec::new(),
-            altnames: Vec::new(),
-            addresses: Vec::new(),
-            routes: Vec::new(),
-            neighbors: Vec::new(),
-            sysctls: std::collections::BTreeMap::new(),
-        };
         Ok(record
             .attachments
             .iter()
-            .map(|a| snapshot(&a.device.interface))
+            .map(|a| bare_snapshot(&a.device.interface))
             .collect())
     }
 
@@ -171,5 +158,22 @@ impl Devices for FakeDevices {
         let state = self.state.lock().unwrap();
         let presence = state.presence.unwrap_or(Presence::Here { carrier: true });
         Ok(vec![presence; record.attachments.len()])
+    }
+}
+
+/// A link that is up and has nothing.
+pub(crate) fn bare_snapshot(name: &IfName) -> Snapshot {
+    Snapshot {
+        taken: None,
+        name: name.clone(),
+        mtu: 1500,
+        hardware_address: HardwareAddress::default(),
+        up: true,
+        alias: Vec::new(),
+        altnames: Vec::new(),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        neighbors: Vec::new(),
+        sysctls: BTreeMap::new(),
     }
 }

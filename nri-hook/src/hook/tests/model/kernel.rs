@@ -17,6 +17,7 @@ use crate::links::{
     AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Presence,
     Quarantined, Refusal,
 };
+use crate::testing::bare_snapshot;
 
 /// Network namespaces for pods: real ones, for the hook opens them, and the same in every life.
 fn namespaces() -> &'static [Netns] {
@@ -281,16 +282,7 @@ impl Devices for FakeKernel {
         if kept.is_none_or(|kept| kept.attachments.len() != record.attachments.len()) {
             state.check(record)?;
         }
-        let snapshot = |attachment: &Attachment| Snapshot {
-            name: attachment.device.interface.clone(),
-            mtu: 1500,
-            hardware_address: HardwareAddress::default(),
-            up: true,
-            alias: Vec::new(),
-            altnames: Vec::new(),
-            addresses: Vec::new(),
-            routes: Vec::new(),
-        };
+        let snapshot = |attachment: &Attachment| bare_snapshot(&attachment.device.interface);
         Ok(record.attachments.iter().map(snapshot).collect())
     }
 
