@@ -139,11 +139,18 @@ async fn netns_of_two_claims_one_is_the_parent_of_the_sandbox_and_the_other_is_l
         panic!("{:?}", run.links)
     };
     assert_eq!(link.attributes["dra.link"], "prepare");
-    let spans = cluster.collector.spans();
-    let of = |id: &str| spans.iter().find(|span| span.id == id).unwrap();
-    let (parent, linked) = (of(run.parent.as_ref().unwrap()), of(&link.span));
-    let claims = [parent, linked].map(|span| span.attributes["dra.claim.name"].as_str());
-    assert_eq!(claims, ["one", "two"]);
+    // They are dra-plugin's, which sends them when it likes.
+    let claim_of = async |id: &str| {
+        until("the span of a claim", PATIENCE, async || {
+            let mut spans = cluster.collector.spans().into_iter();
+            let span = spans.find(|span| span.id == id)?;
+            Some(span.attributes["dra.claim.name"].clone())
+        })
+        .await
+        .unwrap()
+    };
+    assert_eq!(claim_of(run.parent.as_ref().unwrap()).await, "one");
+    assert_eq!(claim_of(&link.span).await, "two");
     assert_eq!(run.attributes["dra.claims.count"], "2");
 }
 
