@@ -47,6 +47,10 @@ impl Refusal {
     }
 }
 
+/// Most addresses, routes and permanent neighbours of a link together: some 60 bytes each in a record that may have 32
+/// links and must fit in a message of 4 MiB.
+const MAX_KEPT: usize = 1000;
+
 /// The name that an attachment's interface gets in the pod.
 pub(crate) fn wanted_name<'a>(attachment: &'a Attachment, home_name: &'a IfName) -> &'a IfName {
     attachment.config.name.as_ref().unwrap_or(home_name)
@@ -100,6 +104,7 @@ pub(crate) fn check_attachment<'a>(
     let who = format!("device {} (interface {})", device.name, link.name);
     check_free(home, driver, link, &who)?;
     check_restorable(home, link, &who)?;
+    check_size(home, link, &who)?;
     check_config(attachment, link, &who)?;
     Ok(link)
 }
@@ -152,6 +157,24 @@ fn check_restorable(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> 
         }
         None => Ok(()),
     }
+}
+
+/// What the link has is not more than a snapshot may hold.
+fn check_size(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> {
+    let snapshot = home.snapshot(link);
+    let counts = [
+        snapshot.addresses.len(),
+        snapshot.routes.len(),
+        snapshot.neighbors.len(),
+    ];
+    let count: usize = counts.iter().sum();
+    if count <= MAX_KEPT {
+        return Ok(());
+    }
+    let message = format!(
+        "{who} has {count} addresses, routes and permanent neighbours, of which at most {MAX_KEPT} can be put back; remove some first"
+    );
+    Err(Refusal::user("DeviceInUse", message))
 }
 
 /// The link can be what the user wants.

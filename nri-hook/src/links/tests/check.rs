@@ -5,7 +5,7 @@ use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{Link, LinkKind, NewLink};
 use network_driver_proto::bus::RefusalClass;
 
-use super::node::{DRIVER, Node, address, config, full_config, route};
+use super::node::{DRIVER, Node, address, config, full_config, neighbor, route};
 use crate::links::check::{check_config, check_record};
 use crate::links::home::Home;
 
@@ -273,6 +273,35 @@ fn netns_a_link_of_a_route_with_what_cannot_be_kept_is_refused_unless_the_kernel
     assert_eq!(
         message,
         "device eth1 (interface eth1) has the route to 10.77.0.0/16 via 10.1.0.9 of table 254 with an encapsulation, which could not be put back; remove that route first"
+    );
+}
+
+#[test]
+fn netns_a_link_with_more_than_can_be_kept_is_refused() {
+    let node = Node::new(&[b"eth1"]);
+    let index = node.link(b"eth1").index;
+    let mut socket = node.home.socket().unwrap();
+    let record = node.record("uid-1", &[(b"eth1", full_config("net1"))]);
+    let mut check = |last: u16| {
+        let [high, low] = last.to_be_bytes();
+        let one = neighbor(&format!("10.1.{high}.{low}"));
+        socket.add_neighbor(index, &one).unwrap();
+        node.links.check(&record, &Protected::default())
+    };
+    for last in 1..1000 {
+        let one = neighbor(&format!("10.2.{}.{}", last / 256, last % 256));
+        node.home
+            .socket()
+            .unwrap()
+            .add_neighbor(index, &one)
+            .unwrap();
+    }
+    check(1).unwrap();
+    let refusal = check(2).unwrap_err();
+    assert_eq!(refusal.reason, "DeviceInUse");
+    assert_eq!(
+        refusal.message,
+        "device eth1 (interface eth1) has 1001 addresses, routes and permanent neighbours, of which at most 1000 can be put back; remove some first"
     );
 }
 
