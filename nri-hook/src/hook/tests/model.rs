@@ -162,7 +162,7 @@ fn netns_whatever_happens_in_whatever_order_nothing_is_lost() {
     // Of every three devices, one comes home by itself when its namespace dies.
     let lived = run("model", count, true, |ops| {
         block_on(async {
-            let mut node = Node::new(Fake::new(|number| number == 1));
+            let mut node = Node::new(Fake::new(|number| number == 1)).await;
             life::live(&mut node, ops, &mut ends.borrow_mut()).await
         })
     });
@@ -178,8 +178,8 @@ fn netns_whatever_happens_in_whatever_order_nothing_is_lost() {
 fn netns_the_real_kernel_and_the_model_of_it_agree_after_each_step() {
     run("model and kernel", Some(REAL_LIVES), false, |ops| {
         block_on(async {
-            let mut fake = Node::new(Fake::new(|_| false));
-            let mut real = Node::new(Real::new());
+            let mut fake = Node::new(Fake::new(|_| false)).await;
+            let mut real = Node::new(Real::new()).await;
             for (step, op) in ops.iter().enumerate() {
                 let (one, other) = (fake.step(op).await?, real.step(op).await?);
                 if one != other {

@@ -81,7 +81,7 @@ type Outcome = Result<&'static str, String>;
 
 impl<K: Kernel> Node<K> {
     /// A node on which everything runs and nothing has happened.
-    pub(super) fn new(kernel: K) -> Self {
+    pub(super) async fn new(kernel: K) -> Self {
         let mut node = Self {
             kernel,
             dir: tempfile::tempdir().unwrap(),
@@ -93,10 +93,7 @@ impl<K: Kernel> Node<K> {
             boots: 0,
         };
         node.plugin.runs = true;
-        node.new_hook();
-        if let Some(running) = &mut node.hook {
-            running.registered = true;
-        }
+        node.start_hook().await;
         node
     }
 
