@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::node::{ip, ip_json};
+use crate::node::{ip, ip_json, run};
 use crate::wait::{Seen, until};
 
 /// One NIC of the node, with somebody at the other end of its wire.
@@ -116,11 +116,39 @@ impl Nic {
     pub(crate) fn at_home(&self) -> Result<bool> {
         Ok(links()?.contains(&self.name))
     }
+
+    /// Does to a NIC that is in a pod what the kernel does to a card when the pod's network namespace dies: it is at home,
+    /// down, under the name that it had there. A veth pair would die too.
+    ///
+    /// # Errors
+    /// It is nowhere.
+    pub(crate) fn fall_home(&self, home: &Home) -> Result<()> {
+        if home.name_in(&ip_json("link show")?).is_some() {
+            return Ok(());
+        }
+        for namespace in run("ip", &["netns", "list"])?.lines() {
+            let namespace = namespace.split_whitespace().next().unwrap_or_default();
+            let links = ip_json(&format!("-n {namespace} link show"))?;
+            if let Some(name) = home.name_in(&links) {
+                return ip(&format!("-n {namespace} link set {name} netns 1"));
+            }
+        }
+        bail!("{} is in no network namespace", self.name)
+    }
 }
 
 /// What a link looks like at home.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Home(Value);
+
+impl Home {
+    /// The link's name now, if it is one of these, by its hardware address.
+    fn name_in<'a>(&self, links: &'a Value) -> Option<&'a str> {
+        let mut links = links.as_array().into_iter().flatten();
+        let found = links.find(|link| link["address"] == self.0["address"]);
+        found.and_then(|link| link["ifname"].as_str())
+    }
+}
 
 /// Names of the links in the node's network namespace.
 ///

@@ -6,7 +6,7 @@ mod tally;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::case::{Case, SOON, contains, uid};
 use crate::cri::{Owner, Sandbox, remove_sandboxes};
 use crate::kubelet::prepare;
 use crate::nic::{Home, Nic};
-use crate::node::{Daemon, Held, ip, ip_json, ping_from_outside, process, run, signal};
+use crate::node::{Daemon, Held, ping_from_outside, process, run, signal};
 use crate::pod::NewPod;
 use crate::wait::{Seen, until};
 use crate::{numbers, rounds};
@@ -30,6 +30,11 @@ const INTERFACE: &str = "net1";
 /// things before it begins to.
 const SLOW: [u64; 8] = [1200, 2200, 2600, 1800, 2400, 2100, 2800, 1500];
 
+/// Waits until a file ($0) is gone, counts to a number ($2), and kills a process ($1): all by the shell itself, as another
+/// program would come milliseconds late, when the hook is done.
+const KILL: &str =
+    "while [ -e $0 ]; do :; done; i=0; while [ $i -lt $2 ]; do i=$((i + 1)); done; kill -s KILL $1";
+
 /// What is wrong with the hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Hook {
@@ -39,9 +44,11 @@ enum Hook {
     Slow,
     /// It is dead all the while.
     Absent,
+    /// It is killed while it answers RunPodSandbox: the NIC has left home.
+    KilledAmid,
     /// It is killed between the sandbox and the container.
     Killed,
-    /// It was killed when an earlier sandbox of the pod had the NIC, so that the claim's CDI id is defined.
+    /// It was killed when an earlier sandbox of the pod had the NIC: the claim's CDI id may still be defined.
     KilledBefore,
 }
 
@@ -51,6 +58,7 @@ impl Hook {
             Self::Stopped => "stopped",
             Self::Slow => "slow",
             Self::Absent => "absent",
+            Self::KilledAmid => "killed in RunPodSandbox",
             Self::Killed => "killed after RunPodSandbox",
             Self::KilledBefore => "absent since an earlier sandbox",
         }
@@ -98,9 +106,9 @@ impl Client<'_> {
         let first = [Hook::Stopped, Hook::Slow, Hook::Absent];
         self.scene(&first.map(|hook| (hook, rounds))).await?;
         // Only the kubelet brings a dead hook back.
-        for _ in 0..rounds {
-            self.scene(&[(Hook::Killed, 1), (Hook::KilledBefore, 1)])
-                .await?;
+        let deaths = [Hook::Killed, Hook::KilledAmid].into_iter().cycle();
+        for (death, _) in deaths.zip(0..rounds) {
+            self.scene(&[(death, 1), (Hook::KilledBefore, 1)]).await?;
             // Another pod of the driver, so that the kubelet does not wait longer each time before it restarts the hook.
             self.case.driver.delete_pod().await?;
             self.case.driver.ready().await?;
@@ -152,18 +160,18 @@ impl Client<'_> {
         let owner = self.owner("web", uid(pod)?);
         let hangs = matches!(hook, Hook::Stopped | Hook::Slow);
         let mut held = hangs.then(|| Held::new(&process(HOOK)?)).transpose()?;
-        let sandbox = if hook == Hook::Slow {
-            self.slowly(&owner, held.take()).await
-        } else {
-            Sandbox::run(&owner, self.round).await
+        let sandbox = match hook {
+            Hook::Slow => self.slowly(&owner, held.take()).await,
+            Hook::KilledAmid => self.killing(&owner).await?,
+            _ => Sandbox::run(&owner, self.round).await,
         };
         if hook == Hook::Killed {
             kill_hook().await?;
         }
         let fate = self.fate(sandbox, ids).await?;
         let plain = self.plain().await;
-        if hook == Hook::Killed {
-            self.nic_falls_home()?;
+        if matches!(hook, Hook::KilledAmid | Hook::Killed) {
+            self.nic.fall_home(&self.home)?;
         }
         remove_sandboxes(&self.case.namespace).await?;
         drop(held);
@@ -171,7 +179,7 @@ impl Client<'_> {
         if hangs {
             self.hook_works().await?;
         }
-        if !matches!(hook, Hook::Killed | Hook::KilledBefore) {
+        if matches!(hook, Hook::Stopped | Hook::Slow | Hook::Absent) {
             self.nic.is_home_as(&self.home).await?;
         }
         Ok(())
@@ -179,14 +187,36 @@ impl Client<'_> {
 
     /// A sandbox that is made while the hook hangs, which goes on after a while.
     async fn slowly(&self, owner: &Owner, held: Option<Held>) -> Result<Sandbox> {
-        let rounds = self.tallies.get(&Hook::Slow).map_or(0, Tally::rounds);
-        let hang = Duration::from_millis(SLOW[rounds % SLOW.len()]);
+        let hang = Duration::from_millis(SLOW[self.rounds_of(Hook::Slow) % SLOW.len()]);
         let goes_on = async {
             tokio::time::sleep(hang).await;
             drop(held);
         };
         let (sandbox, ()) = tokio::join!(Sandbox::run(owner, self.round), goes_on);
         sandbox
+    }
+
+    /// A sandbox that is made while the hook is killed, at one moment or another after it has taken the NIC from home.
+    async fn killing(&self, owner: &Owner) -> Result<Result<Sandbox>> {
+        let at_home = format!("/sys/class/net/{}", self.nic.name);
+        let moment = (self.rounds_of(Hook::KilledAmid) * 3 % 20 * 100).to_string();
+        let hook = process(HOOK)?;
+        let kills = tokio::task::spawn_blocking(move || {
+            let limit = SOON.as_secs().to_string();
+            let kill = ["sh", "-c", KILL, &at_home, &hook, &moment];
+            run(
+                "nice",
+                &[&["-n", "-20", "timeout", &*limit][..], &kill].concat(),
+            )
+        });
+        let (sandbox, killed) = tokio::join!(Sandbox::run(owner, self.round), kills);
+        killed??;
+        hook_is_dead().await?;
+        Ok(sandbox)
+    }
+
+    fn rounds_of(&self, hook: Hook) -> usize {
+        self.tallies.get(&hook).map_or(0, Tally::rounds)
     }
 
     /// What becomes of the claim's container.
@@ -226,22 +256,6 @@ impl Client<'_> {
             name: name.to_owned(),
             uid: uid.to_owned(),
         }
-    }
-
-    /// What the kernel does with a card when its namespace dies; a veth pair would die with it.
-    fn nic_falls_home(&self) -> Result<()> {
-        if self.nic.at_home()? {
-            return Ok(());
-        }
-        for namespace in run("ip", &["netns", "list"])?.lines() {
-            let namespace = namespace.split_whitespace().next().unwrap_or_default();
-            let links = ip_json(&format!("-n {namespace} link show"))?;
-            let mut links = links.as_array().into_iter().flatten();
-            if links.any(|link| link["ifname"] == INTERFACE) {
-                return ip(&format!("-n {namespace} link set {INTERFACE} netns 1"));
-            }
-        }
-        bail!("{INTERFACE} is in no network namespace")
     }
 
     /// Waits until the driver prepares the claim, as it does only with a hook that the runtime knows: five times in a row,
@@ -285,9 +299,12 @@ impl Client<'_> {
     }
 }
 
-/// Kills the hook and waits until it is gone.
 async fn kill_hook() -> Result<()> {
     signal("KILL", &process(HOOK)?)?;
+    hook_is_dead().await
+}
+
+async fn hook_is_dead() -> Result<()> {
     until("the hook is dead", SOON, async || {
         Ok(Seen::when(process(HOOK).is_err(), "it lives"))
     })
