@@ -31,6 +31,9 @@ impl Driver {
         let span = span(&report);
         let noted = span.clone();
         let handled = async {
+            if let Some(Reported::LeftBehind(found)) = &report.event {
+                return self.left_behind(&report.claim_uid, found.clone()).await;
+            }
             let report = match Parsed::try_from(report) {
                 Ok(report) => report,
                 Err(reason) => {
@@ -52,6 +55,30 @@ impl Driver {
             }
         };
         handled.instrument(span).await
+    }
+
+    /// Quarantines devices whose links are at home with the mark of a claim that nobody knows, but for those that are in
+    /// quarantine already: what is known of them says more.
+    async fn left_behind(&self, uid: &str, found: bus::LeftBehind) -> bool {
+        let Ok(uid) = uid.parse::<ClaimUid>() else {
+            error!(uid, "the hook's report names an impossible claim");
+            return true;
+        };
+        let mut devices = parse(found.quarantined);
+        devices.retain(|(device, _)| self.book.quarantine_of(device).is_none());
+        if devices.is_empty() {
+            return true;
+        }
+        match self.book.quarantine(&uid, devices.clone()).await {
+            Ok(()) => {
+                self.tell_quarantined(&devices);
+                true
+            }
+            Err(failed) => {
+                error!(claimUID = %uid, err = sentence(&failed), "report not kept; the hook will repeat it");
+                false
+            }
+        }
     }
 
     async fn take_in(&self, report: &Parsed) -> Result<(), BookError> {
@@ -273,6 +300,7 @@ impl TryFrom<bus::Report> for Parsed {
                 Event::Attached(interfaces.map_err(|e| text(&e))?, lost)
             }
             Reported::Detached(detached) => Event::Detached(parse(detached.quarantined)),
+            Reported::LeftBehind(_) => return Err("a report of no sandbox".to_owned()),
             Reported::Failed(failed) => Event::Failed(Failed {
                 reason: Reason::parse(&failed.reason).unwrap_or(Reason::InterfaceAttachFailed),
                 message: failed.message.chars().take(900).collect(),

@@ -35,6 +35,9 @@ pub(crate) trait Devices: Send + Sync + 'static {
     /// The links in a pod that carry our mark.
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError>;
 
+    /// The links at home that carry our mark.
+    fn marked_at_home(&self) -> Result<Vec<MarkedLink>, FindAttachedError>;
+
     /// The records of all claims that are away, as far as this node remembers by itself.
     fn kept(&self) -> Vec<Record>;
 
@@ -67,6 +70,10 @@ impl Devices for Links {
 
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError> {
         self.find_attached(netns)
+    }
+
+    fn marked_at_home(&self) -> Result<Vec<MarkedLink>, FindAttachedError> {
+        self.marked_at_home()
     }
 
     fn kept(&self) -> Vec<Record> {

@@ -15,6 +15,7 @@ mod catch_up;
 mod detach;
 mod dump;
 mod events;
+mod left_behind;
 mod orders;
 mod reconcile;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::turns::Turns;
 pub(crate) use dump::Dump;
 #[cfg(test)]
 pub(crate) use dump::{AttachedRow, InterfaceRow};
+use left_behind::LeftBehind;
 use reconcile::Doubts;
 pub(crate) use reconcile::Watch;
 
@@ -64,6 +66,7 @@ pub(crate) struct Hook<D> {
     changed: Notify,
     /// What is out may no longer be as it was left.
     doubts: Arc<Doubts>,
+    left_behind: LeftBehind,
     boot_id: String,
 }
 
@@ -97,6 +100,7 @@ impl<D: Devices> Hook<D> {
             adopted: AtomicBool::new(false),
             changed: Notify::new(),
             doubts: Arc::default(),
+            left_behind: LeftBehind::default(),
             boot_id,
         }
     }

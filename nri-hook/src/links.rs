@@ -67,10 +67,10 @@ impl std::fmt::Debug for Links {
     }
 }
 
-/// A link in a pod that carries our mark.
+/// A link that carries our mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MarkedLink {
-    /// Its name in the pod.
+    /// Its name where it is.
     pub(crate) name: IfName,
     /// The claim that holds it.
     pub(crate) claim: ClaimUid,
@@ -84,10 +84,10 @@ pub(crate) struct MarkedLink {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FindAttachedError {
     /// No socket there.
-    #[error("look for the driver's links in the pod")]
+    #[error("look for links with the driver's mark")]
     Open(#[source] OpenSocketError),
     /// Its links could not be read.
-    #[error("look for the driver's links in the pod")]
+    #[error("look for links with the driver's mark")]
     Read(#[source] RequestError),
 }
 
@@ -287,6 +287,14 @@ impl Links {
             // A snapshot too many costs a comparison at the next detach, nothing else.
             tracing::warn!(claim.uid = %kept.claim.uid, error = chain(&error), "the snapshots of a claim stay");
         }
+    }
+
+    /// The links at home that carry this driver's mark, in the kernel's order.
+    ///
+    /// # Errors
+    /// When the namespace cannot be read.
+    pub(crate) fn marked_at_home(&self) -> Result<Vec<MarkedLink>, FindAttachedError> {
+        self.find_attached(&self.home)
     }
 
     /// The links in a pod that carry this driver's mark, in the kernel's order. A pod with `CAP_NET_ADMIN` can write

@@ -5,13 +5,15 @@ pub(crate) mod client;
 mod health;
 mod reports;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use network_driver_common::model::{ClaimUid, PodUid, Protected, Record};
+use network_driver_common::model::{ClaimUid, DeviceName, PodUid, Protected, Record};
 
 pub(crate) use health::HealthBoard;
 pub(crate) use reports::{Happened, Reports};
+
+use crate::links::Quarantined;
 
 /// The held records.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ struct Held {
     committed: bool,
     /// The sandbox that was last served from it: later ones are no part of its pod's start.
     served: Served,
+    /// Why devices of it cannot be attached any more; empty while they can.
+    quarantined: BTreeMap<DeviceName, String>,
 }
 
 /// Which sandboxes a record was served to before.
@@ -142,6 +146,29 @@ impl Records {
         }
     }
 
+    /// Notes that devices of a claim are in quarantine: until its record goes, none of it is attached any more.
+    pub(crate) fn quarantine(&self, claim: &ClaimUid, devices: &[Quarantined]) {
+        if let Some(held) = self.state().claims.get_mut(claim) {
+            let devices = devices.iter();
+            let reasons = devices.map(|device| (device.device.clone(), device.reason.clone()));
+            held.quarantined.extend(reasons);
+        }
+    }
+
+    /// Why the claim cannot be attached any more, as a sentence; `None` while it can.
+    pub(crate) fn quarantined(&self, claim: &ClaimUid) -> Option<String> {
+        let state = self.state();
+        let reasons: Vec<_> = state.claims.get(claim)?.quarantined.values().collect();
+        let joined = reasons.iter().map(|reason| reason.as_str());
+        let joined = joined.collect::<Vec<_>>().join("; ");
+        (!joined.is_empty()).then_some(joined)
+    }
+
+    /// Whether a record of the claim is held, durable or not.
+    pub(crate) fn knows(&self, claim: &ClaimUid) -> bool {
+        self.state().claims.contains_key(claim)
+    }
+
     /// What the node's own traffic depends on.
     pub(crate) fn protected(&self) -> Arc<Protected> {
         Arc::clone(&self.state().protected)
@@ -171,6 +198,7 @@ impl State {
         }
         // The same preparation, made durable or with other pods, is still the one that was served.
         let earlier = earlier.filter(|held| held.record.prepared == record.prepared);
+        let quarantined = earlier.as_ref().map(|held| held.quarantined.clone());
         let served = match earlier {
             Some(held) if held.served != Served::First => held.served,
             _ if record.sandbox.is_some() => Served::Again(None),
@@ -182,6 +210,7 @@ impl State {
                 record: Arc::new(record),
                 committed,
                 served,
+                quarantined: quarantined.unwrap_or_default(),
             },
         );
     }
@@ -261,6 +290,30 @@ mod tests {
             2,
             "a check does not outlive its session"
         );
+    }
+
+    #[test]
+    fn a_quarantine_lasts_as_long_as_the_preparation() {
+        let records = Records::default();
+        let quarantine = |records: &Records| {
+            let device = Quarantined {
+                device: "eth2".parse().unwrap(),
+                reason: "device eth2 is bent".into(),
+                away: false,
+            };
+            records.quarantine(&claim("c"), &[device]);
+        };
+        quarantine(&records);
+        records.commit(record("c", &["p"]));
+        assert_eq!(records.quarantined(&claim("c")), None);
+        quarantine(&records);
+        records.commit(record("c", &["p", "q"]));
+        let why = records.quarantined(&claim("c"));
+        assert_eq!(why.as_deref(), Some("device eth2 is bent"));
+        let mut again = record("c", &["p"]);
+        again.prepared += std::time::Duration::from_secs(1);
+        records.commit(again);
+        assert_eq!(records.quarantined(&claim("c")), None);
     }
 
     #[test]

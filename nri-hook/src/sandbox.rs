@@ -11,6 +11,7 @@ use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::Netns;
 
 use crate::hook::Watch;
+use crate::links::Quarantined;
 use crate::nri::Pod;
 
 /// A claim's devices outside home.
@@ -89,6 +90,17 @@ struct State {
     /// Made and not stopped, as far as the runtime told us.
     known: HashMap<SandboxId, Known>,
     holdings: HashMap<ClaimUid, Arc<Holding>>,
+    /// Holdings that a detach could not end.
+    unfinished: HashMap<ClaimUid, Unfinished>,
+}
+
+/// A detach after which a device was still away.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfinished {
+    /// When it was tried last.
+    pub(crate) tried: Instant,
+    /// Devices of the claim that are home, but not as they were, or lost: no later try will say so again.
+    pub(crate) lasting: Vec<Quarantined>,
 }
 
 #[derive(Debug)]
@@ -170,6 +182,20 @@ impl Sandboxes {
             .insert(claim.clone(), Arc::new(holding));
     }
 
+    /// Notes that a device of the claim was still away after a detach.
+    pub(crate) fn set_unfinished(&self, claim: &ClaimUid, lasting: Vec<Quarantined>) {
+        let unfinished = Unfinished {
+            tried: Instant::now(),
+            lasting,
+        };
+        self.state().unfinished.insert(claim.clone(), unfinished);
+    }
+
+    /// The last detach of the claim, if a device was still away after it.
+    pub(crate) fn unfinished(&self, claim: &ClaimUid) -> Option<Unfinished> {
+        self.state().unfinished.get(claim).cloned()
+    }
+
     /// Notes that a claim's devices are on their way home.
     pub(crate) fn leave(&self, claim: &ClaimUid) {
         self.set_state(claim, HoldingState::Leaving);
@@ -191,7 +217,9 @@ impl Sandboxes {
 
     /// Notes that a claim's devices are home. The last holder of the namespace lets go of it.
     pub(crate) fn release(&self, claim: &ClaimUid) {
-        self.state().holdings.remove(claim);
+        let mut state = self.state();
+        state.holdings.remove(claim);
+        state.unfinished.remove(claim);
     }
 
     /// Where a claim's devices are.

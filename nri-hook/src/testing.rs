@@ -15,7 +15,7 @@ use network_driver_common::model::{
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::NetnsId;
 
-pub(crate) use devices::{FakeDevices, Outcome, bare_snapshot};
+pub(crate) use devices::{FakeDevices, FakeState, Outcome, bare_snapshot};
 
 use crate::cdi::Directory;
 use crate::hook::Hook;

@@ -4,7 +4,7 @@ use network_driver_common::bus::{self, Component};
 use network_driver_proto::bus::claims_client::ClaimsClient;
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
-    AttachFailed, Detached, QuarantinedDevice, ReleaseQuarantineRequest, Released,
+    AttachFailed, Detached, LeftBehind, QuarantinedDevice, ReleaseQuarantineRequest, Released,
 };
 use tonic::Code;
 
@@ -79,6 +79,36 @@ async fn a_device_that_cannot_come_home_is_prepared_for_nobody_until_an_operator
     discovery_knows(&node, &[]).await;
     assert_eq!(node.prepare_one("c-2").await.unwrap(), ["eth1"]);
     assert_eq!(release(&node).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_link_that_was_left_behind_is_quarantined_once_and_stays_out_until_it_is_released() {
+    let (node, hook) = prepared().await;
+    let left = |device: &str, reason: &str| {
+        let quarantined = vec![QuarantinedDevice {
+            device: device.into(),
+            reason: reason.into(),
+        }];
+        Event::LeftBehind(LeftBehind { quarantined })
+    };
+    let mut report = report(1, "", left("eth9", "device eth9 is home with a mark"));
+    report.claim_uid = "c-lost".into();
+    report.pod = None;
+    hook.report(report.clone());
+    acknowledged(&hook, 1).await;
+    told(&node, "Node", "DeviceQuarantined").await;
+    discovery_knows(&node, &["eth9"]).await;
+    // Again, in other words: what is known of it holds.
+    report.id = 2;
+    report.event = Some(left("eth9", "other words"));
+    hook.report(report);
+    acknowledged(&hook, 2).await;
+    let quarantined = node.driver.book.quarantined();
+    let kept: Vec<_> = quarantined.values().map(|q| q.reason.as_str()).collect();
+    assert_eq!(kept, ["device eth9 is home with a mark"]);
+    let events = node.api.state().events.clone();
+    let of_node = events.iter().filter(|event| event.1 == "DeviceQuarantined");
+    assert_eq!(of_node.count(), 1);
 }
 
 #[tokio::test]

@@ -93,6 +93,8 @@ impl<D: Devices> Hook<D> {
         if unreadable.is_empty() {
             self.leave_what_is_lost(&lost).await;
         }
+        self.left_behind.begin();
+        self.look_for_left_behind().await;
         self.remove_stale_ids(&defined.unwrap_or_default());
         self.adopted.store(true, Ordering::Release);
         self.count_interfaces();

@@ -50,9 +50,18 @@ pub(crate) enum AttachPodError {
     /// The devices could not be attached.
     #[error("{}", .0.message())]
     Devices(AttachError),
+    /// A device of the claim did not come home as it was from an earlier sandbox.
+    #[error("the claim has a device in quarantine: {0}")]
+    Quarantined(String),
     /// The claim's CDI id could not be defined.
     #[error("the claim's CDI id cannot be defined")]
-    Define(#[source] FileError),
+    Define {
+        /// Why.
+        #[source]
+        source: FileError,
+        /// Devices that the undo could not bring home as they were.
+        quarantined: Vec<Quarantined>,
+    },
     /// A defect of ours.
     #[error("attach panicked")]
     Panicked(#[source] JoinError),
@@ -65,27 +74,31 @@ impl AttachPodError {
             Self::HostNetwork => "HostNetworkNotSupported",
             Self::Waited => "AttachDeadlineExceeded",
             Self::Devices(error) => error.reason(),
+            Self::Quarantined(_) => "DeviceQuarantined",
             Self::Netns(_)
             | Self::Stopped
             | Self::NotBack(_)
-            | Self::Define(_)
+            | Self::Define { .. }
             | Self::Panicked(_) => "InterfaceAttachFailed",
         }
     }
 
-    /// Devices of a record that the undo could not bring home as they were.
+    /// Devices of a record that the undo could not bring home as they were. One that is only away is named at the second
+    /// look: the first may have come too early.
     pub(super) fn quarantined_of(&self, record: &Record) -> Vec<Quarantined> {
-        let Self::Devices(error) = self else {
-            return Vec::new();
+        let (quarantined, second) = match self {
+            Self::Devices(error) => (&error.quarantined, error.is_second_look()),
+            Self::Define { quarantined, .. } => (quarantined, false),
+            _ => return Vec::new(),
         };
         let of_record = |quarantined: &&Quarantined| {
             let mut attachments = record.attachments.iter();
             attachments.any(|attachment| attachment.device.name == quarantined.device)
         };
-        error
-            .quarantined
+        quarantined
             .iter()
             .filter(of_record)
+            .filter(|quarantined| second || !quarantined.away)
             .cloned()
             .collect()
     }
@@ -134,16 +147,35 @@ impl<D: Devices> Hook<D> {
             }
             missing.push(Record::clone(record));
         }
+        self.refuse_quarantined(&missing)?;
         for claim in over {
             self.detach(claim).await;
             if let Some(holding) = self.sandboxes.holding(claim) {
                 return Err(AttachPodError::NotBack(holding.sandbox.clone()));
             }
         }
+        // The detach may have ended in quarantine.
+        self.refuse_quarantined(&missing)?;
         if !missing.is_empty() {
-            self.attach_missing(pod, path, missing, deadline).await?;
+            let attached = self.attach_missing(pod, path, missing, deadline).await;
+            if let Err(failed) = &attached {
+                for record in records {
+                    let quarantined = failed.quarantined_of(record);
+                    self.records.quarantine(&record.claim.uid, &quarantined);
+                }
+            }
+            attached?;
         }
         Ok(Attached::Here)
+    }
+
+    fn refuse_quarantined(&self, records: &[Record]) -> Result<(), AttachPodError> {
+        let claims = records.iter().map(|record| &record.claim.uid);
+        let mut reasons = claims.filter_map(|claim| self.records.quarantined(claim));
+        match reasons.next() {
+            Some(reason) => Err(AttachPodError::Quarantined(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Whether another sandbox has one of the claims, so that nothing can be done for this one. Also one of the same
@@ -215,9 +247,12 @@ impl<D: Devices> Hook<D> {
             let attached = devices
                 .attach(&records, &netns, &protected, deadline)
                 .map_err(AttachPodError::Devices)?;
-            if let Err(failed) = define(&cdi, &records, &attached) {
-                undo(&*devices, &cdi, &records, &netns);
-                return Err(AttachPodError::Define(failed));
+            if let Err(source) = define(&cdi, &records, &attached) {
+                let quarantined = undo(&*devices, &cdi, &records, &netns);
+                return Err(AttachPodError::Define {
+                    source,
+                    quarantined,
+                });
             }
             fail::pass(Point::AttachDefined);
             Ok((netns, attached))
@@ -295,8 +330,14 @@ fn define(
     defined
 }
 
-/// Takes back an attach whose ids could not all be defined.
-fn undo<D: Devices>(devices: &D, cdi: &crate::cdi::Directory, records: &[Record], netns: &Netns) {
+/// Takes back an attach whose ids could not all be defined. Returns the devices that are not home as they were.
+fn undo<D: Devices>(
+    devices: &D,
+    cdi: &crate::cdi::Directory,
+    records: &[Record],
+    netns: &Netns,
+) -> Vec<Quarantined> {
+    let mut all = Vec::new();
     let _span = info_span!("sandbox.undo").entered();
     for record in records {
         if let Err(failed) = cdi.remove(&record.claim.uid) {
@@ -304,6 +345,8 @@ fn undo<D: Devices>(devices: &D, cdi: &crate::cdi::Directory, records: &[Record]
         }
         for quarantined in devices.detach(record, Some(netns)).quarantined {
             error!(device = %quarantined.device, reason = quarantined.reason, "device not home as it was");
+            all.push(quarantined);
         }
     }
+    all
 }

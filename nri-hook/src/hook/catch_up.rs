@@ -20,6 +20,9 @@ use crate::sandbox::{Holding, HoldingState};
 /// Waits between two looks while something is left to do.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Least time between two looks for a device that is away.
+const REST: Duration = Duration::from_millis(900);
+
 /// Time that a late attach gets. Nobody waits for it.
 const ATTACH_TIME: Duration = Duration::from_secs(10);
 
@@ -60,7 +63,10 @@ impl<D: Devices> Hook<D> {
         let mut left = false;
         for (claim, holding) in self.sandboxes.holdings() {
             if holding.state == HoldingState::Leaving {
-                left |= !self.leave_late(&claim).await;
+                // A detach calls for a look at once, which would be none.
+                let last = self.sandboxes.unfinished(&claim);
+                let rests = last.is_some_and(|last| last.tried.elapsed() < REST);
+                left |= rests || !self.leave_late(&claim).await;
             }
         }
         let pods = self.sandboxes.newest();

@@ -36,19 +36,42 @@ impl<D: Devices> Hook<D> {
             quarantined = quarantined.len(), durationMs = took.as_millis(), "claim detached"
         );
         self.metrics.detached(record, took);
-        if !quarantined.iter().any(|device| device.away) {
-            self.sandboxes.release(claim);
-            self.health.forget(claim);
-        }
+        let told = self.note_outcome(claim, &quarantined);
         self.count_interfaces();
         fail::pass(Point::DetachDone);
-        let what = Happened::Detached {
-            quarantined: quarantined.clone(),
-        };
-        self.reports
-            .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
+        if let Some(told) = told {
+            self.records.quarantine(claim, &told);
+            let what = Happened::Detached { quarantined: told };
+            self.reports
+                .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
+        }
         self.changed.notify_one();
         quarantined
+    }
+
+    /// Ends the holding, unless a device is still away. Returns what is to be reported: of a device that is away only
+    /// once a second look has not changed it, since the first may have come too early; `None` when that is all.
+    fn note_outcome(
+        &self,
+        claim: &ClaimUid,
+        quarantined: &[Quarantined],
+    ) -> Option<Vec<Quarantined>> {
+        let earlier = self.sandboxes.unfinished(claim);
+        let second = earlier.is_some();
+        let (away, lasting): (Vec<_>, Vec<_>) =
+            quarantined.iter().cloned().partition(|device| device.away);
+        let mut told = earlier.map(|earlier| earlier.lasting).unwrap_or_default();
+        told.extend(lasting);
+        if away.is_empty() {
+            self.sandboxes.release(claim);
+            self.health.forget(claim);
+            return Some(told);
+        }
+        self.sandboxes.set_unfinished(claim, told.clone());
+        if second {
+            told.extend(away);
+        }
+        (!told.is_empty()).then_some(told)
     }
 
     /// Takes the claim's id away, then its links home. `None` when that came to no end.

@@ -66,7 +66,10 @@ impl<D: Devices> Hook<D> {
         loop {
             let claims = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                _ = period.tick() => self.sandboxes.held().into_iter().collect(),
+                _ = period.tick() => {
+                    self.look_for_left_behind().await;
+                    self.sandboxes.held().into_iter().collect()
+                }
                 () = self.doubts.added.notified() => self.doubts.take(),
             };
             for claim in &claims {

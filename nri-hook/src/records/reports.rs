@@ -45,6 +45,11 @@ pub(crate) enum Happened {
         /// Devices that the undo could not bring home as they were.
         quarantined: Vec<Quarantined>,
     },
+    /// Its links are at home with its mark, and nobody knows of it.
+    LeftBehind {
+        /// The devices.
+        quarantined: Vec<Quarantined>,
+    },
 }
 
 /// The reports that wait for their acknowledgement.
@@ -80,16 +85,17 @@ fn span(claim: &ClaimUid) -> Span {
 
 impl Reports {
     /// Adds a report in place of an older one of the same claim.
-    pub(crate) fn add(
+    pub(crate) fn add<'a>(
         &self,
         claim: &ClaimUid,
         pod: Option<&PodRef>,
-        sandbox: &SandboxId,
+        sandbox: impl Into<Option<&'a SandboxId>>,
         what: Happened,
     ) {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let sandbox = sandbox.into();
         let span = span(claim);
         let mut state = self.state();
         state.last_id = state.last_id.saturating_add(1);
@@ -99,7 +105,7 @@ impl Reports {
             traceparent: telemetry::traceparent_of(&span).unwrap_or_default(),
             claim_uid: claim.to_string(),
             pod: pod.map(Into::into),
-            sandbox_id: sandbox.to_string(),
+            sandbox_id: sandbox.map(ToString::to_string).unwrap_or_default(),
             unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
             event: Some(what.into()),
         };
@@ -177,6 +183,10 @@ impl From<Happened> for Event {
                 let quarantined = quarantined.iter().map(Into::into).collect();
                 Self::Detached(bus::Detached { quarantined })
             }
+            Happened::LeftBehind { quarantined } => {
+                let quarantined = quarantined.iter().map(Into::into).collect();
+                Self::LeftBehind(bus::LeftBehind { quarantined })
+            }
             Happened::Failed {
                 reason,
                 message,
@@ -210,7 +220,7 @@ mod tests {
             message: message.into(),
             quarantined: Vec::new(),
         };
-        reports.add(&claim(uid), None, &"s".parse().unwrap(), what);
+        reports.add(&claim(uid), None, &"s".parse::<SandboxId>().unwrap(), what);
     }
 
     fn claims(reports: &[bus::Report]) -> Vec<&str> {

@@ -43,6 +43,10 @@ pub(crate) struct FakeState {
     pub(crate) closed: bool,
     pub(crate) away: BTreeSet<ClaimUid>,
     pub(crate) marked: Vec<MarkedLink>,
+    /// Links at home with a mark.
+    pub(crate) left_behind: Vec<MarkedLink>,
+    /// What is home from a detach, but not as it was.
+    pub(crate) bent: BTreeSet<ClaimUid>,
     /// Records of claims that are away.
     pub(crate) kept: Vec<Record>,
     /// How the devices are in their pods; there, when unset.
@@ -131,13 +135,17 @@ impl Devices for FakeDevices {
         let mut state = self.state.lock().unwrap();
         let from = if netns.is_some() { "pod" } else { "anywhere" };
         state.log.push(format!("detach {uid} from {from}"));
-        let quarantined = state.away.contains(uid).then(|| Quarantined {
-            device: "eth2".parse().unwrap(),
-            reason: "device eth2 is stuck".into(),
-            away: true,
-        });
+        let quarantined = |what: &str, away| Quarantined {
+            device: record.attachments[0].device.name.clone(),
+            reason: format!("device eth2 is {what}"),
+            away,
+        };
+        let away = state.away.contains(uid).then(|| quarantined("stuck", true));
+        // Told once, as the kernel's own would be.
+        let bent = state.bent.remove(uid).then(|| quarantined("bent", false));
+        let quarantined = away.into_iter().chain(bent);
         Detached {
-            quarantined: quarantined.into_iter().collect(),
+            quarantined: quarantined.collect(),
         }
     }
 
@@ -148,6 +156,10 @@ impl Devices for FakeDevices {
             return Err(FindAttachedError::Read(source));
         }
         Ok(state.marked.clone())
+    }
+
+    fn marked_at_home(&self) -> Result<Vec<MarkedLink>, FindAttachedError> {
+        Ok(self.state.lock().unwrap().left_behind.clone())
     }
 
     fn kept(&self) -> Vec<Record> {

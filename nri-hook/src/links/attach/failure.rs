@@ -37,6 +37,11 @@ impl AttachError {
         self.failure.reason()
     }
 
+    /// Whether an earlier attach had left something behind, which was looked at again and still is not home.
+    pub(crate) fn is_second_look(&self) -> bool {
+        matches!(*self.failure, AttachFailure::NotHome(_))
+    }
+
     /// A sentence for people with all causes, and with what the undo left behind.
     pub(crate) fn message(&self) -> String {
         let mut message = chain(self.failure.as_ref());
