@@ -1,6 +1,7 @@
 //! Fuzz targets: the operator's condition and pattern, and what a condition may call. See `network-driver-fuzzing`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use network_driver_common::model::Device;
 use network_driver_fuzzing::Target;
@@ -68,29 +69,26 @@ fn quantity() {
 #[test]
 fn name_pattern() {
     fn fits(pattern: &[u8], name: &[u8]) -> bool {
-        let skip_stars = |reached: &mut Vec<bool>| {
-            for at in 0..pattern.len() {
-                if reached[at] && pattern[at] == b'*' {
-                    reached[at + 1] = true;
+        let step = |at: usize| at.saturating_add(1);
+        let skip_stars = |reached: &mut BTreeSet<usize>| {
+            for (at, byte) in pattern.iter().enumerate() {
+                if *byte == b'*' && reached.contains(&at) {
+                    reached.insert(step(at));
                 }
             }
         };
-        let mut reached = vec![false; pattern.len() + 1];
-        reached[0] = true;
+        let mut reached = BTreeSet::from([0]);
         skip_stars(&mut reached);
         for byte in name {
-            let mut next = vec![false; pattern.len() + 1];
-            for at in (0..pattern.len()).filter(|at| reached[*at]) {
-                match pattern[at] {
-                    b'*' => next[at] = true,
-                    same if same == *byte => next[at + 1] = true,
-                    _ => {}
-                }
-            }
+            let next = reached.iter().filter_map(|at| match pattern.get(*at)? {
+                b'*' => Some(*at),
+                same => (same == byte).then(|| step(*at)),
+            });
+            let mut next = next.collect();
             skip_stars(&mut next);
             reached = next;
         }
-        reached[pattern.len()]
+        reached.contains(&pattern.len())
     }
     target("name_pattern").run(|bytes| {
         let text = String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes));
