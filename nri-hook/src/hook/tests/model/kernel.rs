@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use network_driver_common::model::{
-    Attachment, ClaimUid, Device, HardwareAddress, LinkIdentity, Protected, Record, Snapshot,
+    Attachment, ClaimUid, Device, DeviceName, HardwareAddress, LinkIdentity, Protected, Record,
+    Snapshot,
 };
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::{Netns, NetnsId};
@@ -155,6 +156,25 @@ impl State {
         self.step().map_err(|_| failed("verify"))
     }
 
+    /// The links there that carry a mark.
+    fn marked(&self, place: Place) -> Vec<MarkedLink> {
+        let links = self.links.iter().enumerate();
+        let marked = links.filter_map(|(number, link)| {
+            let link = link.as_ref().filter(|link| link.place == place)?;
+            let name = match place {
+                Place::Home => home_name(number),
+                Place::Pod(_) => format!("net{number}").parse().unwrap(),
+            };
+            Some(MarkedLink {
+                name,
+                claim: link.mark.clone()?,
+                device: DeviceName::of(&identity(number)),
+                home_name: home_name(number),
+            })
+        });
+        marked.collect()
+    }
+
     fn check(&mut self, record: &Record) -> Result<(), Refusal> {
         for Attachment { device, .. } in &record.attachments {
             let link = self.link(device);
@@ -301,18 +321,11 @@ impl Devices for FakeKernel {
     }
 
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError> {
-        let state = self.state();
-        let marked = state.links.iter().enumerate().filter_map(|(number, link)| {
-            let link = link.as_ref()?;
-            let claim = link.mark.clone()?;
-            (link.place == Place::Pod(netns.id())).then(|| MarkedLink {
-                name: format!("net{number}").parse().unwrap(),
-                claim,
-                device: network_driver_common::model::DeviceName::of(&identity(number)),
-                home_name: home_name(number),
-            })
-        });
-        Ok(marked.collect())
+        Ok(self.state().marked(Place::Pod(netns.id())))
+    }
+
+    fn marked_at_home(&self) -> Result<Vec<MarkedLink>, FindAttachedError> {
+        Ok(self.state().marked(Place::Home))
     }
 
     fn kept(&self) -> Vec<Record> {

@@ -164,6 +164,7 @@ impl<K: Kernel> Node<K> {
                     }
                 }
                 Reported::Failed(failed) => self.quarantine(&failed.quarantined),
+                Reported::LeftBehind(left) => self.quarantine(&left.quarantined),
             }
             hook.reports.acknowledge(report.id);
         }
