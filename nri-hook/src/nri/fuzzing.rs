@@ -18,14 +18,14 @@ fn follow(mut bytes: &[u8]) -> (Vec<Message>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.unwrap().block_on(async {
         let (mut plugin, mut ours) = (Decoder::default(), Decoder::default());
-        let (mut messages, mut framed) = (Vec::new(), 0);
+        let (mut messages, mut framed) = (Vec::new(), 0_usize);
         while let Ok(Some(Frame { channel, payload })) = read_frame(&mut bytes).await {
             let decoder = match channel {
                 Channel::Plugin => &mut plugin,
                 Channel::Runtime => &mut ours,
             };
             decoder.feed(&payload);
-            framed += payload.len();
+            framed = payload.len().saturating_add(framed);
             while let Ok(Some(message)) = decoder.next_message() {
                 messages.push(message);
             }

@@ -257,7 +257,7 @@ impl State {
 fn count_down(steps: &mut Option<u32>) -> bool {
     *steps = match *steps {
         Some(0) => return steps.take().is_some(),
-        other => other.map(|steps| steps - 1),
+        other => other.map(|steps| steps.saturating_sub(1)),
     };
     false
 }

@@ -116,7 +116,9 @@ impl Kernel for Real {
         let is_here = |number: &usize| Self::find(&pod, *number).is_some();
         let inside: Vec<_> = (0..DEVICES).filter(is_here).collect();
         drop(pod);
-        inside.into_iter().for_each(|n| self.wait_until_gone(n));
+        for number in inside {
+            self.wait_until_gone(number);
+        }
     }
 
     fn unplug(&mut self, number: usize) {

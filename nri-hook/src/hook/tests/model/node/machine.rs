@@ -91,7 +91,7 @@ impl<K: Kernel> Node<K> {
             self.kernel.plug(device);
         }
         drop(std::fs::remove_dir_all(self.dir.path().join("cdi")));
-        self.boots += 1;
+        self.boots = self.boots.saturating_add(1);
         self.plugin.runs = true;
         self.start_hook().await;
     }

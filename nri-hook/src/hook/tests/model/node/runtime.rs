@@ -36,7 +36,7 @@ impl<K: Kernel> Node<K> {
         let Some(slot) = self.kernel.open() else {
             return "no namespace";
         };
-        self.made += 1;
+        self.made = self.made.saturating_add(1);
         let sandbox = Sandbox {
             id: format!("s{}", self.made).parse().unwrap(),
             pod,
@@ -57,18 +57,16 @@ impl<K: Kernel> Node<K> {
             return "runs unseen";
         };
         let answer = hook.run_pod_sandbox(self.pod(&sandbox), request(60_000));
-        match answer.await {
-            Ok(()) => "runs",
-            Err(_) => {
-                // A plugin that was killed has said nothing, and the pod runs.
-                if !self.kernel.took_the_hook() {
-                    self.close(0);
-                    return "refused";
-                }
-                self.kill_hook().await;
-                "killed"
-            }
+        if answer.await.is_ok() {
+            return "runs";
         }
+        if self.kernel.took_the_hook() {
+            // A plugin that was killed has said nothing, and the pod runs.
+            self.kill_hook().await;
+            return "killed";
+        }
+        self.close(0);
+        "refused"
     }
 
     /// How many of the newest sandboxes hold all those that have not ended.
@@ -77,7 +75,7 @@ impl<K: Kernel> Node<K> {
             .sandboxes
             .iter()
             .rposition(|sandbox| sandbox.slot.is_some());
-        last.map_or(0, |last| last + 1)
+        last.map_or(0, |last| last.saturating_add(1))
     }
 
     pub(super) fn close(&mut self, index: usize) {
