@@ -68,8 +68,11 @@ e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd
 	@tests/e2e/matrix
 
 .PHONY: vm
-vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12 (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
+vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12, and a cluster in there (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
 	@tests/vm/run $(TESTS)
+ifeq ($(QUICK)$(TESTS),)
+	@tests/vm/cluster
+endif
 
 .PHONY: check
 check: fmt-check clippy doc check-arrows deny check-chart lint-dockerfile ## Run every check that is not a test

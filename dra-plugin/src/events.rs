@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use network_driver_common::model::{ClaimRef, PodRef};
+use network_driver_common::model::{ClaimRef, DeviceName, PodRef};
 use network_driver_common::telemetry;
 use network_driver_kubernetes::{Event, EventKind, EventRecorder, MAX_NOTE_BYTES, Regarding};
 
@@ -52,9 +52,33 @@ impl Events {
         self.record(Regarding::node(&self.node), kind, reason, note);
     }
 
+    /// About a device of this node: what is said of one does not count as a repetition of what was said of another.
+    pub(crate) fn device(
+        &self,
+        device: &DeviceName,
+        kind: EventKind,
+        reason: Reason,
+        note: String,
+    ) {
+        let reason = (reason, action(reason));
+        let related = Some(Regarding::device(device));
+        self.write(Regarding::node(&self.node), related, kind, reason, note);
+    }
+
     fn record(
         &self,
         regarding: Regarding,
+        kind: EventKind,
+        reason: (Reason, &'static str),
+        note: String,
+    ) {
+        self.write(regarding, None, kind, reason, note);
+    }
+
+    fn write(
+        &self,
+        regarding: Regarding,
+        related: Option<Regarding>,
         kind: EventKind,
         (reason, action): (Reason, &'static str),
         note: String,
@@ -65,6 +89,7 @@ impl Events {
             action,
             note: with_trace(note, telemetry::trace_id().as_deref()),
             regarding,
+            related,
         });
     }
 }

@@ -18,7 +18,7 @@ use network_driver_proto::bus::order_result::Result as Outcome;
 use network_driver_proto::bus::{
     ClaimRef, ClaimsSessionResponse, Order, OrderResult, QuarantinedDevice, Readiness, Refused,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tracing::{Instrument, info, warn};
@@ -91,6 +91,8 @@ pub(crate) struct Hook {
     part: Part,
     /// A std mutex: held for a map access, never over an await.
     state: Mutex<State>,
+    /// Whether the hook has reported, in any session, all that was in pods.
+    told: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +142,7 @@ impl Hook {
             metrics,
             part,
             state: Mutex::default(),
+            told: watch::Sender::new(false),
         }
     }
 
@@ -196,6 +199,9 @@ impl Hook {
         let Some(session) = state.present(generation) else {
             return;
         };
+        if readiness.ready {
+            self.told.send_replace(true);
+        }
         if session.readiness == now {
             return;
         }
@@ -223,6 +229,11 @@ impl Hook {
         if let (Some(waiting), Some(outcome)) = (waiting, result.result) {
             drop(waiting.send(outcome));
         }
+    }
+
+    /// Whether the hook has told of all that was in pods when it began: records that were lost are put back then.
+    pub(crate) fn told(&self) -> watch::Receiver<bool> {
+        self.told.subscribe()
     }
 
     /// The number of the newest session.

@@ -159,12 +159,15 @@ impl Inventory {
     }
 }
 
-/// Keeps a session with discovery, for ever. `part` is ready while an inventory is known and the session is open.
+/// Keeps a session with discovery, for ever. `part` is ready while an inventory is known and the session is open. Where
+/// records were lost, discovery is told of devices in use once the hook has `told` of them; what it was told before holds
+/// until then.
 pub(crate) async fn follow(
     inventory: Arc<Inventory>,
     channel: Channel,
     book: Book,
     health: Arc<HealthBook>,
+    told: watch::Receiver<bool>,
     metrics: Metrics,
     part: Part,
 ) -> std::convert::Infallible {
@@ -172,14 +175,20 @@ pub(crate) async fn follow(
     let mut said = String::new();
     part.not_ready("no session with discovery");
     loop {
-        let Err(error) = session(&inventory, &channel, (&book, &health), |open| {
-            if open {
-                backoff.reset();
-                said.clear();
-                part.ready();
-            }
-            metrics.connected(Component::Discovery.as_str(), open);
-        })
+        let Err(error) = session(
+            &inventory,
+            &channel,
+            (&book, &health),
+            told.clone(),
+            |open| {
+                if open {
+                    backoff.reset();
+                    said.clear();
+                    part.ready();
+                }
+                metrics.connected(Component::Discovery.as_str(), open);
+            },
+        )
         .await;
         metrics.connected(Component::Discovery.as_str(), false);
         let text = sentence(&error);
@@ -199,6 +208,7 @@ async fn session(
     inventory: &Inventory,
     channel: &Channel,
     (book, health): (&Book, &HealthBook),
+    mut told: watch::Receiver<bool>,
     mut opened: impl FnMut(bool),
 ) -> Result<std::convert::Infallible, SessionError> {
     let (say, requests) = mpsc::channel(4);
@@ -211,9 +221,13 @@ async fn session(
     say.send(message(Said::Hello(hello)))
         .await
         .map_err(closed)?;
-    let mut in_use = in_use::complete(book, health);
-    let first = Said::DevicesInUse(in_use.clone());
-    say.send(message(first)).await.map_err(closed)?;
+    let mut in_use = None;
+    let known = book.is_whole() || *told.borrow();
+    if known {
+        let first = in_use.insert(in_use::complete(book, health)).clone();
+        let first = Said::DevicesInUse(first);
+        say.send(message(first)).await.map_err(closed)?;
+    }
     let mut client = InventoryClient::new(channel.clone());
     let call = client.session(ReceiverStream::new(requests));
     let response = tokio::time::timeout(HELLO, call)
@@ -238,16 +252,27 @@ async fn session(
                     None => {}
                 }
             }
+            () = until_told(&mut told), if in_use.is_none() => {
+                let first = in_use.insert(in_use::complete(book, health)).clone();
+                say.send(message(Said::DevicesInUse(first))).await.map_err(closed)?;
+            }
             changed = either(&mut records, &mut healths) => {
                 changed.map_err(|_| SessionError::Closed)?;
+                let Some(before) = &mut in_use else { continue };
                 let now = in_use::complete(book, health);
-                if now != in_use {
-                    let (list, _spans) = in_use::traced(&now, &in_use, &book.records());
-                    in_use = now;
+                if now != *before {
+                    let (list, _spans) = in_use::traced(&now, before, &book.records());
+                    *before = now;
                     say.send(message(Said::DevicesInUse(list))).await.map_err(closed)?;
                 }
             }
         }
+    }
+}
+
+async fn until_told(told: &mut watch::Receiver<bool>) {
+    if told.wait_for(|told| *told).await.is_err() {
+        std::future::pending::<()>().await; // the daemon is about to end
     }
 }
 

@@ -41,7 +41,7 @@ impl Driver {
                  `dra-plugin quarantine release {device}`"
             );
             let (kind, word) = (EventKind::Warning, Reason::DeviceQuarantined);
-            self.events.node(kind, word, note);
+            self.events.device(device, kind, word, note);
         }
     }
 
@@ -54,7 +54,7 @@ impl Driver {
         info!(device = %device, "device released from quarantine");
         let note = format!("device {device} was released from quarantine");
         let (kind, word) = (EventKind::Normal, Reason::DeviceReleased);
-        self.events.node(kind, word, note);
+        self.events.device(device, kind, word, note);
         Ok(())
     }
 }

@@ -206,6 +206,7 @@ fn spawn_workers(tasks: &mut Tasks, args: &Args, driver: &Arc<Driver>, health: &
         bus::channel(args.bus.dir(), Component::Discovery),
         driver.book.clone(),
         Arc::clone(&driver.health),
+        driver.hook.told(),
         driver.metrics.clone(),
         health.part("inventory"),
     );

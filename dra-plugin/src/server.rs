@@ -13,8 +13,8 @@ use network_driver_proto::bus::claims_session_request::Message as Heard;
 use network_driver_proto::bus::claims_session_response::Message as Said;
 use network_driver_proto::bus::{
     ClaimsSessionRequest, ClaimsSessionResponse, DeviceHealth, Hello, ListClaimsRequest,
-    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected, Records,
-    ReleaseQuarantineRequest, ReleaseQuarantineResponse, Report, ReportAck,
+    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected, Readiness,
+    Records, ReleaseQuarantineRequest, ReleaseQuarantineResponse, Report, ReportAck,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
@@ -171,8 +171,10 @@ fn pages(records: &[Arc<Record>]) -> Vec<Records> {
     pages
 }
 
-/// What has to be handled in order: how a device is holds for the sandbox that was reported before.
+/// What has to be handled in order: how a device is holds for the sandbox that was reported before, and the hook is ready
+/// once what it had to report is kept.
 enum News {
+    Readiness(Readiness),
     Report(Box<Report>),
     Health(Box<DeviceHealth>),
 }
@@ -215,7 +217,9 @@ impl SessionReader {
             };
             match heard {
                 Some(Heard::Readiness(readiness)) => {
-                    self.driver.hook.set_readiness(self.generation, &readiness);
+                    if news.send(News::Readiness(readiness)).await.is_err() {
+                        return;
+                    }
                 }
                 Some(Heard::Result(result)) => self.driver.hook.resolve(self.generation, result),
                 Some(Heard::Report(report)) => {
@@ -240,6 +244,10 @@ impl SessionReader {
         while let Some(news) = news.recv().await {
             let report = match news {
                 News::Report(report) => *report,
+                News::Readiness(readiness) => {
+                    self.driver.hook.set_readiness(self.generation, &readiness);
+                    continue;
+                }
                 News::Health(health) => {
                     self.driver.hear_health(&health);
                     continue;

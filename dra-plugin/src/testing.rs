@@ -129,6 +129,7 @@ impl Node {
             bus::channel(self.dir.path(), Component::Discovery),
             driver.book.clone(),
             Arc::clone(&driver.health),
+            driver.hook.told(),
             driver.metrics.clone(),
             self.health.part("inventory"),
         );

@@ -171,12 +171,15 @@ impl AtRest {
             "I4: only {quarantined:?} is in quarantine, but home differs also in\n{}",
             foreign.join("\n")
         );
-        // Several within minutes share an event, which names the first.
-        let names_one = |event: &Value| {
-            let note = event["note"].as_str().unwrap_or_default();
-            event["reason"] == "DeviceQuarantined" && quarantined.iter().any(|d| note.contains(d))
+        let told = || {
+            let events = cluster.api.events();
+            let names = |event: &Value, device: &str| {
+                let note = event["note"].as_str().unwrap_or_default();
+                event["reason"] == "DeviceQuarantined" && note.contains(device)
+            };
+            let mut devices = quarantined.iter();
+            devices.all(|device| events.iter().any(|event| names(event, device)))
         };
-        let told = || cluster.api.events().iter().any(names_one);
         let waited = until_true("its event", PATIENCE, told).await;
         waited.with_context(|| format!("I4: {quarantined:?} is in quarantine"))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event as Written, EventType, Recorder, Reporter};
-use network_driver_common::model::{ClaimRef, DriverName, PodRef};
+use network_driver_common::model::{ClaimRef, DeviceName, DriverName, PodRef};
 use tokio::sync::mpsc;
 
 use crate::{ResourceApi, TokenBucket};
@@ -74,6 +74,15 @@ impl Regarding {
             ..ObjectReference::default()
         })
     }
+
+    /// A device of a node, which is no object of its own: what an event of the node is about besides.
+    pub fn device(device: &DeviceName) -> Self {
+        Self(ObjectReference {
+            kind: Some("Device".into()),
+            name: Some(device.to_string()),
+            ..ObjectReference::default()
+        })
+    }
 }
 
 /// Something that people should be told.
@@ -89,6 +98,8 @@ pub struct Event {
     pub note: String,
     /// What it is about.
     pub regarding: Regarding,
+    /// What else it is about.
+    pub related: Option<Regarding>,
 }
 
 /// Takes events and writes them in the background. Clones share one queue.
@@ -99,7 +110,7 @@ pub struct EventRecorder {
 
 impl EventRecorder {
     /// A recorder and the task that writes for it, which ends when all clones of the recorder are gone. Events of
-    /// the same object, reason and action within six minutes become one event with a count.
+    /// the same objects, reason and action within six minutes become one event with a count.
     pub fn new(
         client: Client,
         driver: &DriverName,
@@ -140,7 +151,7 @@ async fn write(recorder: Arc<Recorder>, mut events: mpsc::Receiver<Event>) {
             reason: event.reason.to_owned(),
             note: Some(cut(event.note)),
             action: event.action.to_owned(),
-            secondary: None,
+            secondary: event.related.map(|related| related.0),
         };
         let publish = recorder.publish(&written, &event.regarding.0);
         match tokio::time::timeout(WRITE_TIMEOUT, publish).await {

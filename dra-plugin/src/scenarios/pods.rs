@@ -4,6 +4,7 @@ use network_driver_proto::bus::{
 };
 use serde_json::json;
 
+use crate::store::Contents;
 use crate::testing::{FakeHook, Node, until};
 
 pub(super) fn report(id: u64, sandbox: &str, event: Event) -> Report {
@@ -245,4 +246,38 @@ async fn a_record_that_the_database_lost_is_put_back_from_what_the_hook_holds() 
     .await;
     node.unprepare("c-1").await.unwrap();
     assert!(node.driver.book.records().is_empty());
+}
+
+#[tokio::test]
+async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook_has_told_of_them()
+{
+    let (before, _hook) = prepared().await;
+    let record = before.driver.book.records()[0].clone();
+    let lost = Contents {
+        anew: true,
+        ..Contents::default()
+    };
+    let node = Node::start_with(lost, "boot-1").await;
+    let lists = || node.discovery.in_use.lock().unwrap().clone();
+    let hook = FakeHook::connect(node.dir.path()).await;
+    hook.ready(false, "not yet synchronised");
+    until("the inventory is known", || {
+        !node.driver.inventory.names().is_empty()
+    })
+    .await;
+    assert!(
+        lists().is_empty(),
+        "an empty list would withdraw the device"
+    );
+    let Event::Attached(attached) = attached() else {
+        unreachable!("it is one");
+    };
+    let attached = Event::Attached(Attached {
+        record: Some((&*record).into()),
+        ..attached
+    });
+    hook.report(report(1, "s1", attached));
+    hook.ready(true, "");
+    until("discovery is told", || !lists().is_empty()).await;
+    assert_eq!(lists()[0], ["eth1"]);
 }

@@ -217,3 +217,24 @@ async fn a_device_that_ends_in_quarantine_while_a_claim_is_checked_is_not_kept()
     assert!(answer.unwrap_err().contains("is in quarantine: bent"));
     assert!(node.driver.book.records().is_empty());
 }
+
+#[tokio::test]
+async fn each_device_in_quarantine_has_an_event_of_its_own() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1", "eth2"], None);
+    node.prepare_one("c-1").await.unwrap();
+    let mut both = bent();
+    both.push(QuarantinedDevice {
+        device: "eth2".into(),
+        reason: "device eth2 is lost".into(),
+    });
+    hook.state().released = Released { quarantined: both };
+    node.unprepare("c-1").await.unwrap();
+    until("both are told of", || {
+        let events = node.api.state().events.clone();
+        let told = events.iter().filter(|event| event.1 == "DeviceQuarantined");
+        told.count() == 2
+    })
+    .await;
+}

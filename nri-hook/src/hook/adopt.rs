@@ -14,7 +14,7 @@ use tracing::{Instrument, debug, error, info, warn};
 use super::{Hook, blocking, trace};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::MarkedLink;
+use crate::links::{MarkedLink, Presence};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -83,7 +83,7 @@ impl<D: Devices> Hook<D> {
             self.adopt_sandbox(live, &claims, defined.as_ref());
         }
         if unreadable.is_empty() {
-            self.leave_what_is_unmarked(&live, &away);
+            self.leave_what_is_unmarked(&live, &away).await;
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
@@ -189,7 +189,7 @@ impl<D: Devices> Hook<D> {
 
     /// An earlier life of this process may have ended between a link's move and its mark. What is away and seen nowhere is
     /// looked for in its pod's sandbox.
-    fn leave_what_is_unmarked(&self, live: &[Live], away: &[Record]) {
+    async fn leave_what_is_unmarked(&self, live: &[Live], away: &[Record]) {
         for kept in away {
             let claim = &kept.claim.uid;
             let (record, holding) = (self.records.committed(claim), self.sandboxes.holding(claim));
@@ -197,8 +197,11 @@ impl<D: Devices> Hook<D> {
                 continue;
             };
             let is_its = |live: &&Live| live.netns.is_some() && may_hold(&live.pod, &record);
-            let mut sandboxes = live.iter().filter(is_its);
-            if let (Some(Live { pod, netns, .. }), None) = (sandboxes.next(), sandboxes.next()) {
+            let mut sandboxes: Vec<_> = live.iter().filter(is_its).collect();
+            if sandboxes.len() > 1 {
+                sandboxes = self.with_any_device(&record, sandboxes).await;
+            }
+            if let [Live { pod, netns, .. }] = sandboxes[..] {
                 debug!(claimUID = %claim, sandbox = %pod.sandbox, "its links may be there without a mark");
                 let holding = Holding {
                     sandbox: pod.sandbox.clone(),
@@ -214,6 +217,27 @@ impl<D: Devices> Hook<D> {
                 self.sandboxes.hold(claim, holding);
             }
         }
+    }
+
+    /// Of several sandboxes, such as those of one pod, those in which a device of the record is.
+    async fn with_any_device<'a>(
+        &self,
+        record: &Arc<Record>,
+        sandboxes: Vec<&'a Live>,
+    ) -> Vec<&'a Live> {
+        let mut found = Vec::new();
+        for sandbox in sandboxes {
+            let Some(netns) = sandbox.netns.clone() else {
+                continue;
+            };
+            let (devices, record) = (Arc::clone(&self.devices), Arc::clone(record));
+            let looked = blocking(move || devices.presence(&record, &netns)).await;
+            let is_here = |presence: &Presence| matches!(presence, Presence::Here { .. });
+            if matches!(looked, Ok(Ok(devices)) if devices.iter().any(is_here)) {
+                found.push(sandbox);
+            }
+        }
+        found
     }
 
     /// Holdings of sandboxes that are not in the list go home once their namespace is gone from its place: absence

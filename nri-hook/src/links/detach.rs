@@ -200,9 +200,8 @@ impl Journey<'_> {
 
     /// Where the link is. Hardware whose namespace ended may still be on its way home: that takes the kernel a moment.
     fn find_falling(&mut self, loan: &Loan<'_>) -> Result<Place, Fault> {
-        let may_fall = loan.unfinished
-            && matches!(self.pod, Ok(None))
-            && comes_home_by_itself(&loan.device.identity);
+        let may_fall =
+            loan.unfinished && self.pod.is_ok() && comes_home_by_itself(&loan.device.identity);
         let begun = Instant::now();
         loop {
             let place = self.find(loan)?;

@@ -138,6 +138,8 @@ struct Session<'a, D> {
     pages: Vec<Record>,
     /// Whether a whole list has come.
     synced: bool,
+    /// What dra-plugin was told last.
+    readiness: Option<wire::Readiness>,
     /// Orders being carried out. They end with the session: dra-plugin gives them again.
     orders: JoinSet<wire::OrderResult>,
     /// Id of the newest report sent.
@@ -154,6 +156,7 @@ impl<'a, D: Devices> Session<'a, D> {
             confirmed: client.hook.confirmation.subscribe(),
             pages: Vec::new(),
             synced: false,
+            readiness: None,
             orders: JoinSet::new(),
             reported: 0,
             health: 0,
@@ -176,12 +179,10 @@ impl<'a, D: Devices> Session<'a, D> {
                     self.take(message?)?;
                 }
                 Ok(()) = self.phase.changed() => {
-                    let readiness = self.readiness();
-                    send(&out, Out::Readiness(readiness)).await?;
+                    self.tell_readiness(&out).await?;
                 }
                 Ok(()) = self.confirmed.changed() => {
-                    let readiness = self.readiness();
-                    send(&out, Out::Readiness(readiness)).await?;
+                    self.tell_readiness(&out).await?;
                 }
                 Some(done) = self.orders.join_next() => {
                     // A panic leaves the order unanswered; dra-plugin gives it again.
@@ -200,9 +201,20 @@ impl<'a, D: Devices> Session<'a, D> {
         }
     }
 
-    fn readiness(&mut self) -> wire::Readiness {
+    /// Ready only behind the reports: whoever hears it knows of everything that was in a pod.
+    async fn tell_readiness(&mut self, out: &mpsc::Sender<Sent>) -> Result<(), SessionError> {
         let confirmation = &self.client.hook.confirmation;
-        readiness(&self.phase.borrow_and_update(), confirmation)
+        let mut readiness = readiness(&self.phase.borrow_and_update(), confirmation);
+        if self.synced {
+            self.report(out).await?;
+        } else if readiness.ready {
+            readiness = not_ready("the hook has not received the records of dra-plugin yet");
+        }
+        if self.readiness.as_ref() == Some(&readiness) {
+            return Ok(());
+        }
+        self.readiness = Some(readiness.clone());
+        send(out, Out::Readiness(readiness)).await
     }
 
     fn take(&mut self, message: wire::ClaimsSessionResponse) -> Result<(), SessionError> {
@@ -262,6 +274,7 @@ impl<'a, D: Devices> Session<'a, D> {
             info!(records = records.len(), "records received");
             self.client.hook.take_records(records);
             self.synced = true;
+            self.phase.mark_changed();
             self.client.received.send_replace(true);
             // What was not acknowledged in the last session is sent again.
             self.client.hook.reports.send_again();
@@ -307,12 +320,15 @@ async fn next(
     incoming.message().await?.ok_or(SessionError::Ended)
 }
 
-fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
-    let not_ready = |reason: &str| wire::Readiness {
+fn not_ready(reason: &str) -> wire::Readiness {
+    wire::Readiness {
         ready: false,
         reason: reason.to_owned(),
         runtime: String::new(),
-    };
+    }
+}
+
+fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
     match phase {
         Phase::Synchronised { runtime } => match confirmation.missing(runtime) {
             Some(missing) => not_ready(&missing),

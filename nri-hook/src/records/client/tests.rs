@@ -206,6 +206,14 @@ async fn readiness_is_told_whenever_it_changes() {
         panic!("no readiness")
     };
     assert_eq!(
+        readiness.reason,
+        "the hook has not received the records of dra-plugin yet"
+    );
+    session.records(&[], true).await;
+    let Out::Readiness(readiness) = session.next().await else {
+        panic!("no readiness")
+    };
+    assert_eq!(
         (readiness.ready, readiness.runtime.as_str()),
         (true, "containerd v2")
     );
@@ -226,6 +234,8 @@ async fn an_old_containerd_is_ready_once_cdi_is_seen_to_work() {
     let mut fixture = fixture();
     let mut session = fixture.opened.recv().await.unwrap();
     session.greeted().await;
+    session.records(&[], true).await;
+    fixture.received.wait_for(|come| *come).await.unwrap();
     fixture.phase.send_replace(Phase::Synchronised {
         runtime: "containerd v1.7.27".into(),
     });
