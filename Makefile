@@ -48,7 +48,7 @@ torture: ## Kill the daemons at every fail point and worse, thousands of times (
 	@cargo build --locked --bins
 	@target/debug/torture --bin-dir target/fail-points $(if $(SHORT),--short) $(TORTURE)
 ifeq ($(TORTURE),)
-	@MODEL_SEQUENCES=$(if $(SHORT),300,$(or $(LIVES),100000)) .ci/with-namespaces \
+	@$(if $(SHORT),,MODEL_SEED=$${MODEL_SEED:-$$RANDOM}) MODEL_SEQUENCES=$(if $(SHORT),300,$(or $(LIVES),100000)) .ci/with-namespaces \
 		cargo test --locked --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
 	@set -o pipefail; NETWORK_DRIVER_TEST_STORE_KILLS=$(if $(SHORT),3,2000) NETWORK_DRIVER_TEST_STORE_DAMAGES=$(if $(SHORT),100,10000) \
 		cargo test --locked --workspace --lib store::disk -- --nocapture | grep -oE 'store, (cut|killed).*'

@@ -155,10 +155,11 @@ impl<D: Devices> Hook<D> {
             let defined = known == Some(&pod.sandbox)
                 || defined.is_none_or(|defined| defined.contains(claim));
             let whole = defined && links.len() == record.attachments.len();
-            let state = if whole {
-                HoldingState::Attached
-            } else {
-                HoldingState::Leaving
+            let state = match (whole, defined) {
+                (true, _) => HoldingState::Attached,
+                // It was whole once: a device is gone, and the pod keeps the others.
+                (false, true) => HoldingState::Incomplete,
+                (false, false) => HoldingState::Leaving,
             };
             info!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox, whole, "claim adopted");
             let interfaces = interfaces(&record, links);
