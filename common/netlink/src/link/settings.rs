@@ -220,7 +220,7 @@ fn numbers(value: &[u8]) -> Box<[i32]> {
     numbers.map(u32::cast_signed).collect()
 }
 
-/// Whether a setting can be written with [`write`], as one of IPv4 or of the generation of IPv6 addresses.
+/// Whether a setting can be written with [`write()`], as one of IPv4 or of the generation of IPv6 addresses.
 pub(crate) fn over_netlink(sysctl: &Sysctl) -> bool {
     sysctl.parts().0 == "ipv4" || sysctl.parts() == IPV6_OVER_NETLINK
 }
