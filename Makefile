@@ -40,17 +40,18 @@ fuzz: ## Fuzz each parser of outside data with libFuzzer (SECONDS=600 each; TARG
 mutants: ## Break the driver on purpose, one bug after another, and see that tests notice (NAMES="open-the-gate")
 	@tests/mutants/run $(NAMES)
 
-# The daemons with fail points are set aside, and those without are put back in their place.
+# The daemons with fail points are set aside, and those without are put back in their place. The model and the store have
+# their short forms in `make test`.
 .PHONY: torture
 torture: ## Kill the daemons at every fail point and worse, thousands of times (SHORT=1: minutes; TORTURE="--point NAME --seed N")
 	@cargo build --locked --bins --features fail-points $(DAEMONS)
 	@mkdir -p target/fail-points && cp target/debug/{discovery,dra-plugin,nri-hook,start-hook} target/fail-points/
 	@cargo build --locked --bins
 	@target/debug/torture --bin-dir target/fail-points $(if $(SHORT),--short) $(TORTURE)
-ifeq ($(TORTURE),)
-	@$(if $(SHORT),,MODEL_SEED=$${MODEL_SEED:-$$RANDOM}) MODEL_SEQUENCES=$(if $(SHORT),300,$(or $(LIVES),100000)) .ci/with-namespaces \
-		cargo test --locked --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
-	@set -o pipefail; NETWORK_DRIVER_TEST_STORE_KILLS=$(if $(SHORT),3,2000) NETWORK_DRIVER_TEST_STORE_DAMAGES=$(if $(SHORT),100,10000) \
+ifeq ($(TORTURE)$(SHORT),)
+	@MODEL_SEED=$${MODEL_SEED:-$$RANDOM} MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces \
+		cargo test --locked --workspace --lib -- --nocapture netns_whatever_happens
+	@set -o pipefail; NETWORK_DRIVER_TEST_STORE_KILLS=2000 NETWORK_DRIVER_TEST_STORE_DAMAGES=10000 \
 		cargo test --locked --workspace --lib store::disk -- --nocapture | grep -oE 'store, (cut|killed).*'
 endif
 
