@@ -74,6 +74,18 @@ impl Cluster {
         Ok(nodes.get(NODE).await?)
     }
 
+    /// The server's minor version: 37 of 1.37.
+    ///
+    /// # Errors
+    /// The API server is away, or says what is no number.
+    pub(crate) async fn minor(&self) -> Result<u32> {
+        let version = self.client.apiserver_version().await?;
+        let minor = version.minor.trim_end_matches('+');
+        minor
+            .parse()
+            .with_context(|| format!("minor version {minor}"))
+    }
+
     /// The ResourceSlices of the driver.
     ///
     /// # Errors

@@ -145,7 +145,11 @@ pub(super) async fn an_upgrade_disturbs_nobody(case: &Case) -> Result<()> {
         "the driver's pod was not replaced"
     );
     let now = self::slices(case).await?;
-    ensure!(now == slices, "other slices: {now:?} instead of {slices:?}");
+    // Older kubelets delete them at once, as docs/versions.md says.
+    ensure!(
+        now == slices || case.cluster.minor().await? < 33,
+        "other slices: {now:?} instead of {slices:?}"
+    );
     throughout(
         "traffic after the upgrade",
         Duration::from_secs(2),

@@ -48,8 +48,7 @@ async fn is_told(case: &Case, nic: &Nic, claim: &str, well: &str) -> Result<()> 
         Ok(Seen::when(seen, conditions.to_string()))
     })
     .await?;
-    let server = case.cluster.client.apiserver_version().await?;
-    if server.minor.parse().is_ok_and(|minor: u32| minor < 36) {
+    if case.cluster.minor().await? < 36 {
         return Ok(());
     }
     until(
