@@ -11,12 +11,15 @@ mod netns;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use ipnet::IpNet;
 use network_driver_common::model::IfName;
 use network_driver_netlink::testing::{Namespace, State, permanent_address};
 use network_driver_netlink::{LinkChange, LinkKind, NewLink};
+
+use crate::wait::slowed;
 
 pub use netns::PodNetns;
 
@@ -70,7 +73,21 @@ impl Node {
     /// # Errors
     /// As [`Node::new`].
     pub fn on_this_machine() -> anyhow::Result<Self> {
-        Self::at(Namespace::current()?)
+        let home = Namespace::current()?;
+        // The uplink of the node before goes with the namespace at its other end, a moment after its test.
+        let (begun, limit) = (Instant::now(), slowed(Duration::from_secs(5)));
+        while home
+            .link_names()?
+            .iter()
+            .any(|name| name.to_string() == UPLINK)
+        {
+            ensure!(
+                begun.elapsed() < limit,
+                "the machine has a link {UPLINK} already"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self::at(home)
     }
 
     fn at(home: Namespace) -> anyhow::Result<Self> {
