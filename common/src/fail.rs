@@ -15,9 +15,11 @@
 
 #[cfg(not(feature = "fail-points"))]
 mod absent;
-// Its own tests run without the feature too.
 #[cfg(any(test, feature = "fail-points"))]
-#[cfg_attr(not(feature = "fail-points"), allow(dead_code, unreachable_pub))]
+#[cfg_attr(
+    not(feature = "fail-points"),
+    expect(dead_code, unreachable_pub, reason = "only its own tests use it then")
+)]
 mod armed;
 
 use std::fmt;

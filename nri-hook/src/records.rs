@@ -158,10 +158,9 @@ impl Records {
     /// Why the claim cannot be attached any more, as a sentence; `None` while it can.
     pub(crate) fn quarantined(&self, claim: &ClaimUid) -> Option<String> {
         let state = self.state();
-        let reasons: Vec<_> = state.claims.get(claim)?.quarantined.values().collect();
-        let joined = reasons.iter().map(|reason| reason.as_str());
-        let joined = joined.collect::<Vec<_>>().join("; ");
-        (!joined.is_empty()).then_some(joined)
+        let reasons = state.claims.get(claim)?.quarantined.values();
+        let reasons: Vec<_> = reasons.map(String::as_str).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     /// Whether a record of the claim is held, durable or not.

@@ -75,9 +75,7 @@ impl Socket {
 
     /// All links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, RequestError> {
-        self.dump(link::request::dump(), |body| {
-            Ok(LinkMessage::parse(body)?.map(|message| message.link))
-        })
+        self.dump(link::request::dump(), without_settings)
     }
 
     /// All links of the namespace with their settings there, in the same time as without.
@@ -90,13 +88,7 @@ impl Socket {
         &mut self,
         index: u32,
     ) -> Result<Option<(Link, LinkSettings)>, RequestError> {
-        let mut found = None;
-        let result = self.exchange(link::request::by_index(index), &mut |message| {
-            found = with_settings(message.body)?;
-            Ok(())
-        });
-        unless(result, &[Errno::ENODEV])?;
-        Ok(found)
+        self.one_link(link::request::by_index(index), with_settings)
     }
 
     /// Writes settings of a link, which is called `name`, in the socket's namespace, which is `netns`: over netlink where
@@ -128,21 +120,22 @@ impl Socket {
 
     /// The link of that number, if there is one.
     pub fn link(&mut self, index: u32) -> Result<Option<Link>, RequestError> {
-        self.one_link(link::request::by_index(index))
+        self.one_link(link::request::by_index(index), without_settings)
     }
 
     /// The link of that name or alternative name, if there is one: if there is none, the name is free.
     pub fn link_by_name(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
-        self.one_link(link::request::by_name(name))
+        self.one_link(link::request::by_name(name), without_settings)
     }
 
-    fn one_link(
+    fn one_link<T>(
         &mut self,
         request: Result<Request, BuildError>,
-    ) -> Result<Option<Link>, RequestError> {
+        parse: fn(&[u8]) -> Result<Option<T>, Malformed>,
+    ) -> Result<Option<T>, RequestError> {
         let mut found = None;
         let result = self.exchange(request, &mut |message| {
-            found = LinkMessage::parse(message.body)?.map(|message| message.link);
+            found = parse(message.body)?;
             Ok(())
         });
         unless(result, &[Errno::ENODEV])?;
@@ -277,6 +270,10 @@ impl Socket {
     ) -> Result<(), RequestError> {
         self.exchange(request, &mut |_| Ok(()))
     }
+}
+
+fn without_settings(body: &[u8]) -> Result<Option<Link>, Malformed> {
+    Ok(LinkMessage::parse(body)?.map(|message| message.link))
 }
 
 fn with_settings(body: &[u8]) -> Result<Option<(Link, LinkSettings)>, Malformed> {

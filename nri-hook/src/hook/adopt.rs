@@ -27,6 +27,28 @@ struct Live {
     marked: BTreeMap<ClaimUid, Vec<MarkedLink>>,
 }
 
+impl Live {
+    /// A claim whose devices are here.
+    fn holding(
+        &self,
+        record: Arc<Record>,
+        interfaces: Vec<AttachedInterface>,
+        state: HoldingState,
+    ) -> Holding {
+        Holding {
+            sandbox: self.pod.sandbox.clone(),
+            pod: Some(self.pod.owner.clone()),
+            netns: self.netns.clone(),
+            path: self.pod.netns.clone(),
+            record,
+            interfaces,
+            state,
+            traceparent: None,
+            watch: None,
+        }
+    }
+}
+
 /// What a sandbox looks like.
 enum Look {
     Live(Live),
@@ -93,10 +115,9 @@ impl<D: Devices> Hook<D> {
         if unreadable.is_empty() {
             self.leave_what_is_lost(&lost).await;
         }
-        self.left_behind.begin();
+        self.adopted.store(true, Ordering::Release);
         self.look_for_left_behind().await;
         self.remove_stale_ids(&defined.unwrap_or_default());
-        self.adopted.store(true, Ordering::Release);
         self.count_interfaces();
         self.changed.notify_one();
         // Their ids are put in their present form, and their health is told.
@@ -133,7 +154,7 @@ impl<D: Devices> Hook<D> {
         lost: &HashSet<ClaimUid>,
         defined: Option<&BTreeSet<ClaimUid>>,
     ) {
-        let Live { pod, netns, marked } = live;
+        let Live { pod, marked, .. } = live;
         for (claim, links) in marked {
             if let Some(holding) = self.sandboxes.holding(claim) {
                 if holding.sandbox != pod.sandbox {
@@ -173,17 +194,7 @@ impl<D: Devices> Hook<D> {
                 self.reports
                     .add(claim, Some(&pod.owner), &pod.sandbox, what);
             }
-            let holding = Holding {
-                sandbox: pod.sandbox.clone(),
-                pod: Some(pod.owner.clone()),
-                netns: netns.clone(),
-                path: pod.netns.clone(),
-                record,
-                interfaces,
-                state,
-                traceparent: None,
-                watch: None,
-            };
+            let holding = live.holding(record, interfaces, state);
             self.sandboxes.hold(claim, holding);
         }
     }
@@ -202,19 +213,9 @@ impl<D: Devices> Hook<D> {
             if sandboxes.len() > 1 {
                 sandboxes = self.with_any_device(&record, sandboxes).await;
             }
-            if let [Live { pod, netns, .. }] = sandboxes[..] {
-                debug!(claimUID = %claim, sandbox = %pod.sandbox, "its links may be there without a mark");
-                let holding = Holding {
-                    sandbox: pod.sandbox.clone(),
-                    pod: Some(pod.owner.clone()),
-                    netns: netns.clone(),
-                    path: pod.netns.clone(),
-                    record,
-                    interfaces: Vec::new(),
-                    state: HoldingState::Leaving,
-                    traceparent: None,
-                    watch: None,
-                };
+            if let [live] = sandboxes[..] {
+                debug!(claimUID = %claim, sandbox = %live.pod.sandbox, "its links may be there without a mark");
+                let holding = live.holding(record, Vec::new(), HoldingState::Leaving);
                 self.sandboxes.hold(claim, holding);
             }
         }

@@ -2,7 +2,7 @@
 //! way home, and what they looked like before is lost. Nothing here can put them right, so an operator is told.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use network_driver_common::model::{ClaimUid, DeviceName};
@@ -14,32 +14,23 @@ use crate::devices::Devices;
 use crate::links::{MarkedLink, Quarantined};
 use crate::records::Happened;
 
-/// What was told of links that were left behind.
+/// What was told of links that were left behind. A std mutex: no await is held.
 #[derive(Debug, Default)]
-pub(super) struct LeftBehind {
-    /// The runtime's list was worked through: until then, little is known.
-    begun: AtomicBool,
-    /// A std mutex: no await is held.
-    told: Mutex<BTreeSet<(ClaimUid, DeviceName)>>,
-}
+pub(super) struct LeftBehind(Mutex<BTreeSet<(ClaimUid, DeviceName)>>);
 
 impl LeftBehind {
-    /// Notes that all that can be known of claims is known.
-    pub(super) fn begin(&self) {
-        self.begun.store(true, Ordering::Relaxed);
-    }
-
     /// Whether it was not told before.
     fn is_news(&self, link: &MarkedLink) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.insert((link.claim.clone(), link.device.clone()))
     }
 }
 
 impl<D: Devices> Hook<D> {
-    /// Reports links that were left behind, each once in this life.
+    /// Reports links that were left behind, each once in this life. Not before the runtime's list was worked through: until
+    /// then, little is known.
     pub(super) async fn look_for_left_behind(&self) {
-        if !self.left_behind.begun.load(Ordering::Relaxed) {
+        if !self.adopted.load(Ordering::Acquire) {
             return;
         }
         for link in self.find_left_behind().await {

@@ -161,13 +161,7 @@ fn check_restorable(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> 
 
 /// What the link has is not more than a snapshot may hold.
 fn check_size(home: &Home, link: &Link, who: &str) -> Result<(), Refusal> {
-    let snapshot = home.snapshot(link);
-    let counts = [
-        snapshot.addresses.len(),
-        snapshot.routes.len(),
-        snapshot.neighbors.len(),
-    ];
-    let count: usize = counts.iter().sum();
+    let count = home.count_kept(link);
     if count <= MAX_KEPT {
         return Ok(());
     }

@@ -108,6 +108,22 @@ impl Home {
         Some(found.map_or_else(|| format!("link {master}"), |other| other.name.to_string()))
     }
 
+    /// Number of addresses, routes and permanent neighbours that a snapshot of the link would hold.
+    pub(crate) fn count_kept(&self, link: &Link) -> usize {
+        let Belongings {
+            addresses,
+            routes,
+            neighbors,
+            ..
+        } = &self.belongings;
+        let addresses = snapshot::set_addresses(link.index, &link.name, addresses);
+        let routes = snapshot::set_routes(link.index, routes);
+        let neighbors = snapshot::set_neighbors(link.index, neighbors);
+        [addresses.len(), routes.len(), neighbors.len()]
+            .iter()
+            .sum()
+    }
+
     /// What the link looks like.
     pub(crate) fn snapshot(&self, link: &Link) -> Snapshot {
         snapshot::take(link, &self.belongings)

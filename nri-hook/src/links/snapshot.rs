@@ -167,13 +167,15 @@ pub(crate) fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> 
         found.push("has other alternative names than before".to_owned());
     }
     found.extend(address_differences(&wanted.addresses, &present.addresses));
-    found.extend(route_differences(&wanted.routes, &present.routes));
+    let routes = list_differences(&wanted.routes, &present.routes, describe_route);
+    found.extend(routes);
     let settings = sysctl_differences(&wanted.sysctls, &present.sysctls);
     found.extend(settings.into_iter().map(|(sysctl, value)| {
         let present = present.sysctls.get(&sysctl).copied().unwrap_or_default();
         format!("has setting {sysctl} {present} instead of {value}")
     }));
-    found.extend(neighbor_differences(&wanted.neighbors, &present.neighbors));
+    let (wanted, present) = (&wanted.neighbors, &present.neighbors);
+    found.extend(list_differences(wanted, present, describe_neighbor));
     found
 }
 
@@ -211,12 +213,17 @@ fn same_address(a: &SnapshotAddress, b: &SnapshotAddress) -> bool {
         && timeless(a) == timeless(b)
 }
 
-fn route_differences(wanted: &[SnapshotRoute], present: &[SnapshotRoute]) -> Vec<String> {
-    let missing = wanted.iter().filter(|route| !present.contains(route));
-    let extra = present.iter().filter(|route| !wanted.contains(route));
+/// What is missing of a list and what is too many, each described as a phrase.
+fn list_differences<T: PartialEq>(
+    wanted: &[T],
+    present: &[T],
+    describe: impl Fn(&T) -> String,
+) -> Vec<String> {
+    let missing = wanted.iter().filter(|one| !present.contains(one));
+    let extra = present.iter().filter(|one| !wanted.contains(one));
     missing
-        .map(|route| format!("lacks {}", describe_route(route)))
-        .chain(extra.map(|route| format!("has {} too many", describe_route(route))))
+        .map(|one| format!("lacks {}", describe(one)))
+        .chain(extra.map(|one| format!("has {} too many", describe(one))))
         .collect()
 }
 
@@ -233,21 +240,13 @@ pub(crate) fn sysctl_differences(
         .collect()
 }
 
-fn neighbor_differences(wanted: &[SnapshotNeighbor], present: &[SnapshotNeighbor]) -> Vec<String> {
-    let describe = |neighbor: &SnapshotNeighbor| {
-        let SnapshotNeighbor {
-            address,
-            hardware_address,
-            ..
-        } = neighbor;
-        format!("the permanent neighbour {address} ({hardware_address})")
-    };
-    let missing = wanted.iter().filter(|one| !present.contains(one));
-    let extra = present.iter().filter(|one| !wanted.contains(one));
-    missing
-        .map(|one| format!("lacks {}", describe(one)))
-        .chain(extra.map(|one| format!("has {} too many", describe(one))))
-        .collect()
+fn describe_neighbor(neighbor: &SnapshotNeighbor) -> String {
+    let SnapshotNeighbor {
+        address,
+        hardware_address,
+        ..
+    } = neighbor;
+    format!("the permanent neighbour {address} ({hardware_address})")
 }
 
 pub(crate) fn describe_route(route: &SnapshotRoute) -> String {
