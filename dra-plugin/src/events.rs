@@ -36,20 +36,26 @@ impl Events {
                 Reason::DeviceQuarantined => "Prepare",
                 reason => action(reason),
             };
-            self.record(Regarding::claim(claim, api), kind, (reason, action), note);
+            self.record(
+                Regarding::claim(claim, api),
+                None,
+                kind,
+                (reason, action),
+                note,
+            );
         }
     }
 
     /// About a pod.
     pub(crate) fn pod(&self, pod: &PodRef, kind: EventKind, reason: Reason, note: String) {
         let reason = (reason, action(reason));
-        self.record(Regarding::pod(pod), kind, reason, note);
+        self.record(Regarding::pod(pod), None, kind, reason, note);
     }
 
     /// About this node.
     pub(crate) fn node(&self, kind: EventKind, reason: Reason, note: String) {
         let reason = (reason, action(reason));
-        self.record(Regarding::node(&self.node), kind, reason, note);
+        self.record(Regarding::node(&self.node), None, kind, reason, note);
     }
 
     /// About a device of this node: what is said of one does not count as a repetition of what was said of another.
@@ -62,20 +68,10 @@ impl Events {
     ) {
         let reason = (reason, action(reason));
         let related = Some(Regarding::device(device));
-        self.write(Regarding::node(&self.node), related, kind, reason, note);
+        self.record(Regarding::node(&self.node), related, kind, reason, note);
     }
 
     fn record(
-        &self,
-        regarding: Regarding,
-        kind: EventKind,
-        reason: (Reason, &'static str),
-        note: String,
-    ) {
-        self.write(regarding, None, kind, reason, note);
-    }
-
-    fn write(
         &self,
         regarding: Regarding,
         related: Option<Regarding>,

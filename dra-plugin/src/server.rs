@@ -215,25 +215,25 @@ impl SessionReader {
                     return;
                 }
             };
-            match heard {
-                Some(Heard::Readiness(readiness)) => {
-                    if news.send(News::Readiness(readiness)).await.is_err() {
-                        return;
-                    }
+            let heard = match heard {
+                Some(Heard::Readiness(readiness)) => News::Readiness(readiness),
+                Some(Heard::Report(report)) => News::Report(Box::new(report)),
+                Some(Heard::Health(health)) => News::Health(Box::new(health)),
+                Some(Heard::Result(result)) => {
+                    self.driver.hook.resolve(self.generation, result);
+                    continue;
                 }
-                Some(Heard::Result(result)) => self.driver.hook.resolve(self.generation, result),
-                Some(Heard::Report(report)) => {
-                    if news.send(News::Report(Box::new(report))).await.is_err() {
-                        return;
-                    }
+                Some(Heard::Hello(_)) => {
+                    warn!("the hook said hello twice");
+                    continue;
                 }
-                Some(Heard::Health(health)) => {
-                    if news.send(News::Health(Box::new(health))).await.is_err() {
-                        return;
-                    }
+                None => {
+                    debug!("the hook said what this release does not know");
+                    continue;
                 }
-                Some(Heard::Hello(_)) => warn!("the hook said hello twice"),
-                None => debug!("the hook said what this release does not know"),
+            };
+            if news.send(heard).await.is_err() {
+                return;
             }
         }
     }
