@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
-    ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
+    Attachment, ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
 };
 use network_driver_common::telemetry;
 use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError, Socket};
@@ -272,16 +272,20 @@ impl Links {
         Detached { quarantined }
     }
 
-    /// Forgets the snapshots of what is home or lost.
+    /// Forgets the snapshots of what is home or lost. The record stays whole until all are: it may be the last that knows
+    /// which devices the claim has.
     fn keep_what_is_away(&self, mut kept: Record, quarantined: &[Quarantined]) {
-        kept.attachments.retain(|attachment| {
+        for attachment in &mut kept.attachments {
             let mut away = quarantined.iter().filter(|device| device.away);
-            away.any(|device| device.device == attachment.device.name)
-        });
-        let done = if kept.attachments.is_empty() {
-            self.state.remove(&kept.claim.uid)
-        } else {
+            if !away.any(|device| device.device == attachment.device.name) {
+                attachment.snapshot = None;
+            }
+        }
+        let is_away = |attachment: &Attachment| attachment.snapshot.is_some();
+        let done = if kept.attachments.iter().any(is_away) {
             self.state.write(&kept)
+        } else {
+            self.state.remove(&kept.claim.uid)
         };
         if let Err(error) = done {
             // A snapshot too many costs a comparison at the next detach, nothing else.

@@ -14,7 +14,7 @@ use tracing::{Instrument, debug, error, info, warn};
 use super::{Hook, blocking, trace};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::{MarkedLink, Presence};
+use crate::links::{Detached, MarkedLink, Presence};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -94,7 +94,8 @@ impl<D: Devices> Hook<D> {
                 Look::Stopped => {}
             }
         }
-        let (lost, away): (Vec<_>, Vec<_>) = kept.into_iter().partition(|kept| self.is_lost(kept));
+        let lost = kept.iter().filter(|kept| self.is_lost(kept));
+        let lost: Vec<_> = lost.cloned().collect();
         for record in &lost {
             warn!(claim = %record.claim, claimUID = %record.claim.uid, "dra-plugin has lost the record of a claim that is away");
             self.records.commit(record.clone());
@@ -105,7 +106,7 @@ impl<D: Devices> Hook<D> {
             self.adopt_sandbox(live, &claims, defined.as_ref());
         }
         if unreadable.is_empty() {
-            self.leave_what_is_unmarked(&live, &away).await;
+            self.leave_what_is_unmarked(&live, &kept).await;
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
@@ -141,10 +142,14 @@ impl<D: Devices> Hook<D> {
                 continue;
             }
             let record = Arc::new(record.clone());
-            // What is not home as it was, this says by itself.
-            if self.bring_home(&record, None).await.is_some() {
-                self.records.forget(claim);
+            let Some(Detached { quarantined }) = self.bring_home(&record, None).await else {
+                continue;
+            };
+            if !quarantined.is_empty() {
+                let what = Happened::LeftBehind { quarantined };
+                self.reports.add(claim, None, None, what);
             }
+            self.records.forget(claim);
         }
     }
 
@@ -201,8 +206,8 @@ impl<D: Devices> Hook<D> {
 
     /// An earlier life of this process may have ended between a link's move and its mark. What is away and seen nowhere is
     /// looked for in its pod's sandbox.
-    async fn leave_what_is_unmarked(&self, live: &[Live], away: &[Record]) {
-        for kept in away {
+    async fn leave_what_is_unmarked(&self, live: &[Live], kept: &[Record]) {
+        for kept in kept {
             let claim = &kept.claim.uid;
             let (record, holding) = (self.records.committed(claim), self.sandboxes.holding(claim));
             let (Some(record), None) = (record, holding) else {

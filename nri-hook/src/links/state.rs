@@ -1,8 +1,8 @@
 //! Snapshots of the links that are away, for a hook that was restarted: one small file a claim in a tmpfs, which
 //! outlives the process but not the boot, as the links' being away does. So nothing is synced to a disk.
 //!
-//! A file stands from before a claim's first link moves until its last one is home. It holds the claim's record with
-//! the refreshed snapshots, as on the bus.
+//! A file stands from before a claim's first link moves until its last one is home. It holds the claim's record as on
+//! the bus, with the refreshed snapshots of those devices that are away.
 
 use std::fs;
 use std::io::{self, Read};

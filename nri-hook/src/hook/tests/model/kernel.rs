@@ -188,9 +188,10 @@ impl State {
 
     fn detach(&mut self, record: &Record, pod: Option<NetnsId>) -> Detached {
         let claim = &record.claim.uid;
-        let unfinished = self.kept.contains_key(claim);
+        let kept = self.kept.get(claim).cloned();
         let mut quarantined = Vec::new();
         for Attachment { device, .. } in &record.attachments {
+            let unfinished = kept.as_ref().is_some_and(|kept| is_away(kept, device));
             if let Some((phrase, away)) = self.fetch(claim, device, pod, unfinished).err() {
                 quarantined.push(Quarantined {
                     device: device.name.clone(),
@@ -200,11 +201,13 @@ impl State {
             }
         }
         if let Some(kept) = self.kept.get_mut(claim) {
-            kept.attachments.retain(|attachment| {
+            for attachment in &mut kept.attachments {
                 let mut away = quarantined.iter().filter(|q| q.away);
-                away.any(|q| q.device == attachment.device.name)
-            });
-            if kept.attachments.is_empty() {
+                if !away.any(|q| q.device == attachment.device.name) {
+                    attachment.snapshot = None;
+                }
+            }
+            if kept.attachments.iter().all(|a| a.snapshot.is_none()) {
                 self.kept.remove(claim);
             }
         }
@@ -262,6 +265,12 @@ fn count_down(steps: &mut Option<u32>) -> bool {
     false
 }
 
+/// Whether a kept record says that the device is away.
+fn is_away(kept: &Record, device: &Device) -> bool {
+    let mut attachments = kept.attachments.iter();
+    attachments.any(|a| a.device.name == device.name && a.snapshot.is_some())
+}
+
 fn number(device: &Device) -> usize {
     let numbers = (0..DEVICES).find(|number| home_name(*number) == device.interface);
     numbers.unwrap()
@@ -299,7 +308,8 @@ impl Devices for FakeKernel {
     fn check(&self, record: &Record, _: &Protected) -> Result<Vec<Snapshot>, Refusal> {
         let mut state = self.state();
         let kept = state.kept.get(&record.claim.uid);
-        if kept.is_none_or(|kept| kept.attachments.len() != record.attachments.len()) {
+        let mut devices = record.attachments.iter().map(|a| &a.device);
+        if !kept.is_some_and(|kept| devices.all(|device| is_away(kept, device))) {
             state.check(record)?;
         }
         let snapshot = |attachment: &Attachment| bare_snapshot(&attachment.device.interface);
