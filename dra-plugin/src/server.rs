@@ -1,20 +1,22 @@
 //! Serving the hook (`Claims`): one session at a time, a newer one takes over. A session begins with all records; the
 //! orders that follow go behind them in the same stream, so that none is overtaken by an older record.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use network_driver_common::bus::{self, Component};
-use network_driver_common::model::{DeviceName, Record};
+use network_driver_common::model::{DeviceName, Quarantine, Record};
 use network_driver_proto::bus::claims_server::{Claims, ClaimsServer};
 use network_driver_proto::bus::claims_session_request::Message as Heard;
 use network_driver_proto::bus::claims_session_response::Message as Said;
 use network_driver_proto::bus::{
     ClaimsSessionRequest, ClaimsSessionResponse, DeviceHealth, Hello, ListClaimsRequest,
-    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected, Readiness,
-    Records, ReleaseQuarantineRequest, ReleaseQuarantineResponse, Report, ReportAck,
+    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected,
+    QuarantinedDevice, Readiness, Records, ReleaseQuarantineRequest, ReleaseQuarantineResponse,
+    Report, ReportAck,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
@@ -61,7 +63,12 @@ impl Server {
         let beginning = std::iter::once(Said::Hello(bus::hello(Component::DraPlugin)))
             .chain(known.map(Said::Protected))
             .map(message)
-            .chain(pages(&records).into_iter().map(Said::Records).map(message));
+            .chain(
+                pages(&records, &self.driver.book.quarantined())
+                    .into_iter()
+                    .map(Said::Records)
+                    .map(message),
+            );
         let news = WatchStream::from_changes(protected)
             .filter_map(|protected: Option<Protected>| std::future::ready(protected))
             .map(|protected| message(Said::Protected(protected)));
@@ -153,22 +160,40 @@ fn message(said: Said) -> ClaimsSessionResponse {
 }
 
 /// The whole list in pages, the last marked as such; an empty list is one empty page.
-fn pages(records: &[Arc<Record>]) -> Vec<Records> {
+fn pages(records: &[Arc<Record>], quarantined: &Quarantined) -> Vec<Records> {
     let mut pages: Vec<Records> = records
         .chunks(PAGE)
         .map(|page| Records {
             records: page.iter().map(|record| (&**record).into()).collect(),
             synced: false,
+            quarantined: page
+                .iter()
+                .flat_map(|r| in_quarantine(r, quarantined))
+                .collect(),
         })
         .collect();
     match pages.last_mut() {
         Some(last) => last.synced = true,
         None => pages.push(Records {
-            records: Vec::new(),
             synced: true,
+            ..Records::default()
         }),
     }
     pages
+}
+
+type Quarantined = BTreeMap<DeviceName, Arc<Quarantine>>;
+
+/// The devices of a record that are in quarantine.
+fn in_quarantine(record: &Record, quarantined: &Quarantined) -> Vec<QuarantinedDevice> {
+    let devices = record.attachments.iter().map(|a| &a.device.name);
+    let quarantined = devices.filter_map(|device| quarantined.get(device));
+    quarantined
+        .map(|quarantine| QuarantinedDevice {
+            device: quarantine.device.to_string(),
+            reason: quarantine.reason.clone(),
+        })
+        .collect()
 }
 
 /// What has to be handled in order: how a device is holds for the sandbox that was reported before, and the hook is ready
@@ -280,7 +305,7 @@ mod tests {
             let records: Vec<_> = (0..count)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages = pages(&records);
+            let pages = pages(&records, &Quarantined::new());
             let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
             assert_eq!(sizes, want);
             let synced = pages.iter().filter(|page| page.synced).count();

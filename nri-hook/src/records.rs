@@ -7,6 +7,7 @@ mod reports;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use network_driver_common::model::{ClaimUid, DeviceName, PodUid, Protected, Record};
 
@@ -27,7 +28,16 @@ struct State {
     claims: HashMap<ClaimUid, Held>,
     /// Committed records only: a pod that has none costs one look-up here.
     by_pod: HashMap<PodUid, BTreeSet<ClaimUid>>,
+    /// Also of claims that were released and that dra-plugin may name again, should it have died in between.
+    quarantined: HashMap<ClaimUid, Bent>,
     protected: Arc<Protected>,
+}
+
+/// What cannot be attached any more of a claim, as it was prepared then.
+#[derive(Debug)]
+struct Bent {
+    prepared: SystemTime,
+    reasons: BTreeMap<DeviceName, String>,
 }
 
 #[derive(Debug)]
@@ -37,8 +47,6 @@ struct Held {
     committed: bool,
     /// The sandbox that was last served from it: later ones are no part of its pod's start.
     served: Served,
-    /// Why devices of it cannot be attached any more; empty while they can.
-    quarantined: BTreeMap<DeviceName, String>,
 }
 
 /// Which sandboxes a record was served to before.
@@ -104,6 +112,12 @@ impl Records {
         for record in records {
             state.put(record, true);
         }
+        let State {
+            claims,
+            quarantined,
+            ..
+        } = &mut *state;
+        quarantined.retain(|claim, _| claims.contains_key(claim));
     }
 
     /// The durable records of a pod, by claim UID.
@@ -146,21 +160,29 @@ impl Records {
         }
     }
 
-    /// Notes that devices of a claim are in quarantine: until its record goes, none of it is attached any more.
+    /// Notes that devices of a claim are in quarantine: as it is prepared now, none of it is attached any more.
     pub(crate) fn quarantine(&self, claim: &ClaimUid, devices: &[Quarantined]) {
-        if let Some(held) = self.state().claims.get_mut(claim) {
-            let devices = devices.iter();
-            let reasons = devices.map(|device| (device.device.clone(), device.reason.clone()));
-            held.quarantined.extend(reasons);
+        self.state().quarantine(claim, devices);
+    }
+
+    /// Notes that devices are in quarantine, whichever claims they are of.
+    pub(crate) fn quarantine_devices(&self, devices: &[Quarantined]) {
+        let mut state = self.state();
+        let claims: Vec<_> = state.claims.keys().cloned().collect();
+        for claim in claims {
+            let of_claim = state.devices_of(&claim, devices);
+            state.quarantine(&claim, &of_claim);
         }
     }
 
     /// Why the claim cannot be attached any more, as a sentence; `None` while it can.
     pub(crate) fn quarantined(&self, claim: &ClaimUid) -> Option<String> {
         let state = self.state();
-        let reasons = state.claims.get(claim)?.quarantined.values();
-        let reasons: Vec<_> = reasons.map(String::as_str).collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        let prepared = state.claims.get(claim)?.record.prepared;
+        let bent = state.quarantined.get(claim);
+        let bent = bent.filter(|bent| bent.prepared == prepared)?;
+        let reasons: Vec<_> = bent.reasons.values().map(String::as_str).collect();
+        Some(reasons.join("; "))
     }
 
     /// Whether a record of the claim is held, durable or not.
@@ -197,7 +219,6 @@ impl State {
         }
         // The same preparation, made durable or with other pods, is still the one that was served.
         let earlier = earlier.filter(|held| held.record.prepared == record.prepared);
-        let quarantined = earlier.as_ref().map(|held| held.quarantined.clone());
         let served = match earlier {
             Some(held) if held.served != Served::First => held.served,
             _ if record.sandbox.is_some() => Served::Again(None),
@@ -209,9 +230,34 @@ impl State {
                 record: Arc::new(record),
                 committed,
                 served,
-                quarantined: quarantined.unwrap_or_default(),
             },
         );
+    }
+
+    fn quarantine(&mut self, claim: &ClaimUid, devices: &[Quarantined]) {
+        let Some(held) = self.claims.get(claim).filter(|_| !devices.is_empty()) else {
+            return;
+        };
+        let prepared = held.record.prepared;
+        let fresh = || Bent {
+            prepared,
+            reasons: BTreeMap::new(),
+        };
+        let bent = self.quarantined.entry(claim.clone()).or_insert_with(fresh);
+        if bent.prepared != prepared {
+            *bent = fresh();
+        }
+        let reasons = devices.iter().map(|d| (d.device.clone(), d.reason.clone()));
+        bent.reasons.extend(reasons);
+    }
+
+    /// Those of the devices that the claim's record names.
+    fn devices_of(&self, claim: &ClaimUid, devices: &[Quarantined]) -> Vec<Quarantined> {
+        let record = self.claims.get(claim).map(|held| &held.record);
+        let attachments = record.into_iter().flat_map(|record| &record.attachments);
+        let names: BTreeSet<_> = attachments.map(|a| &a.device.name).collect();
+        let named = devices.iter().filter(|d| names.contains(&d.device));
+        named.cloned().collect()
     }
 
     fn remove(&mut self, claim: &ClaimUid) -> Option<Held> {
@@ -313,6 +359,47 @@ mod tests {
         again.prepared += std::time::Duration::from_secs(1);
         records.commit(again);
         assert_eq!(records.quarantined(&claim("c")), None);
+    }
+
+    #[test]
+    fn a_record_that_comes_again_after_its_release_is_still_in_quarantine() {
+        let records = Records::default();
+        let bent = |device: &str| Quarantined {
+            device: device.parse().unwrap(),
+            reason: format!("device {device} is bent"),
+            away: false,
+        };
+        records.commit(record("c", &["p"]));
+        records.quarantine(&claim("c"), &[bent("eth2")]);
+        records.forget(&claim("c"));
+        assert_eq!(records.quarantined(&claim("c")), None);
+        records.replace(vec![record("c", &["p"])], &HashSet::new());
+        let why = records.quarantined(&claim("c"));
+        assert_eq!(why.as_deref(), Some("device eth2 is bent"));
+        records.forget(&claim("c"));
+        records.replace(Vec::new(), &HashSet::new());
+        records.commit(record("c", &["p"]));
+        assert_eq!(
+            records.quarantined(&claim("c")),
+            None,
+            "dra-plugin had removed it"
+        );
+    }
+
+    #[test]
+    fn devices_that_dra_plugin_names_are_in_quarantine_for_the_claims_that_have_them() {
+        let records = Records::default();
+        records.commit(record("c", &["p"]));
+        let device = records.all()[0].record.attachments[0].device.name.clone();
+        let bent = |device| Quarantined {
+            device,
+            reason: "bent".into(),
+            away: false,
+        };
+        records.quarantine_devices(&[bent("other".parse().unwrap())]);
+        assert_eq!(records.quarantined(&claim("c")), None);
+        records.quarantine_devices(&[bent(device)]);
+        assert_eq!(records.quarantined(&claim("c")).as_deref(), Some("bent"));
     }
 
     #[test]

@@ -154,6 +154,10 @@ async fn a_detach_that_leaves_a_device_broken_quarantines_it_while_its_claim_sti
         .fault
         .clone();
     assert_eq!(fault.unwrap().reason, "Quarantined");
+    // A hook that begins anew is told which devices are bent.
+    drop(hook);
+    let hook = node.hook().await;
+    assert_eq!(hook.state().quarantined, bent());
     // A later attach does not lift it, and the claim is not prepared again with it.
     hook.report(report(3, "s2", attached()));
     acknowledged(&hook, 3).await;

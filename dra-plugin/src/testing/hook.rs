@@ -12,7 +12,7 @@ use network_driver_proto::bus::order::Order as Kind;
 use network_driver_proto::bus::order_result::Result as Outcome;
 use network_driver_proto::bus::{
     Checked, ClaimsSessionRequest, DeviceHealth, Done, Order, OrderResult, PodRef, Protected,
-    Readiness, Record, RefusalClass, Refused, Released, Report,
+    QuarantinedDevice, Readiness, Record, RefusalClass, Refused, Released, Report,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -33,6 +33,8 @@ pub(crate) struct FakeHook {
 pub(crate) struct Shared {
     /// Records of the list, in order.
     pub(crate) records: Vec<Record>,
+    /// Devices of theirs that are in quarantine.
+    pub(crate) quarantined: Vec<QuarantinedDevice>,
     pub(crate) synced: bool,
     /// Orders as `verb uid`, in order.
     pub(crate) orders: Vec<String>,
@@ -149,6 +151,7 @@ fn hear(state: &mut Shared, heard: Heard) -> Option<Said> {
         Heard::Hello(_) => None,
         Heard::Records(page) => {
             state.records.extend(page.records);
+            state.quarantined.extend(page.quarantined);
             state.synced |= page.synced;
             None
         }

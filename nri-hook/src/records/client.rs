@@ -32,6 +32,7 @@ use crate::chain;
 use crate::confirmation::Confirmation;
 use crate::devices::Devices;
 use crate::hook::Hook;
+use crate::links::Quarantined;
 use crate::nri::Phase;
 
 /// Messages that wait to be sent.
@@ -78,7 +79,7 @@ enum SessionError {
     Ended,
     #[error("dra-plugin's message cannot be read")]
     Invalid(#[source] InvalidMessage),
-    #[error("dra-plugin sent more than {MAX_RECORDS} records")]
+    #[error("dra-plugin sent more than {MAX_RECORDS} records or devices in quarantine")]
     TooManyRecords,
 }
 
@@ -136,6 +137,8 @@ struct Session<'a, D> {
     confirmed: watch::Receiver<bool>,
     /// Pages of a list that is still coming in.
     pages: Vec<Record>,
+    /// Devices of those records that are in quarantine.
+    quarantined: Vec<Quarantined>,
     /// Whether a whole list has come.
     synced: bool,
     /// What dra-plugin was told last.
@@ -155,6 +158,7 @@ impl<'a, D: Devices> Session<'a, D> {
             phase: client.phase.clone(),
             confirmed: client.hook.confirmation.subscribe(),
             pages: Vec::new(),
+            quarantined: Vec::new(),
             synced: false,
             readiness: None,
             orders: JoinSet::new(),
@@ -266,13 +270,22 @@ impl<'a, D: Devices> Session<'a, D> {
                 Err(error) => warn!(claimUID = message.claim_uid, %error, "record cannot be read"),
             }
         }
-        if self.pages.len() > MAX_RECORDS {
+        for message in &page.quarantined {
+            match Quarantined::try_from(message) {
+                Ok(device) => self.quarantined.push(device),
+                Err(error) => warn!(device = message.device, %error, "quarantine cannot be read"),
+            }
+        }
+        if self.pages.len() > MAX_RECORDS || self.quarantined.len() > MAX_RECORDS {
             return Err(SessionError::TooManyRecords);
         }
         if page.synced {
             let records = std::mem::take(&mut self.pages);
             info!(records = records.len(), "records received");
+            let quarantined = std::mem::take(&mut self.quarantined);
             self.client.hook.take_records(records);
+            // Before anything is attached from them: nothing has been awaited.
+            self.client.hook.records.quarantine_devices(&quarantined);
             self.synced = true;
             self.phase.mark_changed();
             self.client.received.send_replace(true);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use network_driver_common::bus::report_span;
-use network_driver_common::model::{ClaimUid, PodRef, Record, SandboxId};
+use network_driver_common::model::{ClaimUid, InvalidDeviceName, PodRef, Record, SandboxId};
 use network_driver_common::telemetry::{self, Side};
 use network_driver_common::wire::AttachedInterface;
 use network_driver_proto::bus;
@@ -197,6 +197,19 @@ impl From<Happened> for Event {
                 quarantined: quarantined.iter().map(Into::into).collect(),
             }),
         }
+    }
+}
+
+impl TryFrom<&bus::QuarantinedDevice> for Quarantined {
+    type Error = InvalidDeviceName;
+
+    /// Of one that is home, or lost.
+    fn try_from(message: &bus::QuarantinedDevice) -> Result<Self, InvalidDeviceName> {
+        Ok(Self {
+            device: message.device.parse()?,
+            reason: message.reason.clone(),
+            away: false,
+        })
     }
 }
 

@@ -79,8 +79,12 @@ impl Opened {
 
     async fn records(&self, records: &[Record], synced: bool) {
         let records = records.iter().map(Into::into).collect();
-        self.send(In::Records(wire::Records { records, synced }))
-            .await;
+        let page = wire::Records {
+            records,
+            synced,
+            ..wire::Records::default()
+        };
+        self.send(In::Records(page)).await;
     }
 
     async fn next(&mut self) -> Out {
@@ -144,8 +148,14 @@ async fn records_come_in_pages_and_count_once_they_are_whole() {
     let mut session = fixture.opened.recv().await.unwrap();
     assert!(!session.greeted().await.ready);
     session.records(&[record("a", &["p"])], false).await;
+    let quarantined = |device: &str| wire::QuarantinedDevice {
+        device: device.into(),
+        reason: "device is bent".into(),
+    };
+    let bent = record("a", &["p"]).attachments[0].device.name.to_string();
     let broken = wire::Records {
         records: vec![wire::Record::default()],
+        quarantined: vec![quarantined("Not a device"), quarantined(&bent)],
         synced: false,
     };
     session.send(In::Records(broken)).await;
@@ -155,7 +165,10 @@ async fn records_come_in_pages_and_count_once_they_are_whole() {
         .wait_for(|received| *received)
         .await
         .unwrap();
-    assert_eq!(fixture.hook.records.all().len(), 2);
+    let records = &fixture.hook.records;
+    assert_eq!(records.all().len(), 2);
+    let why = records.quarantined(&claim("a"));
+    assert_eq!(why.as_deref(), Some("device is bent"));
     fixture.stop.cancel();
     fixture.client.await.unwrap().unwrap();
 }

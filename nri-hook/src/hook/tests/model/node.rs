@@ -64,6 +64,8 @@ pub(super) struct Node<K: Kernel> {
     /// Namespaces that the runtime has let go of and somebody may still hold.
     closed: BTreeSet<usize>,
     made: usize,
+    /// Prepares that were begun.
+    prepares: u32,
     boots: usize,
 }
 
@@ -90,6 +92,7 @@ impl<K: Kernel> Node<K> {
             sandboxes: Vec::new(),
             closed: BTreeSet::new(),
             made: 0,
+            prepares: 0,
             boots: 0,
         };
         node.plugin.runs = true;
@@ -106,6 +109,7 @@ impl<K: Kernel> Node<K> {
         };
         self.kernel.trouble(fails_at, dies_at);
         let before = self.seen();
+        let quarantined = self.plugin.quarantined.clone();
         let outcome = self.act(op.what).await;
         self.kernel.trouble(None, None);
         let outcome = if self.kernel.took_the_hook() {
@@ -122,6 +126,7 @@ impl<K: Kernel> Node<K> {
             _ => {}
         }
         self.check()?;
+        self.none_is_lent(&quarantined, &before)?;
         let seen = self.seen();
         Ok(Done { end: outcome, seen })
     }

@@ -10,6 +10,7 @@ use super::{CLAIMS, Node, Running, holds, uid};
 use crate::cdi;
 use crate::hook::Hook;
 use crate::hook::catch_up::Failures;
+use crate::links::Quarantined;
 use crate::metrics::Metrics;
 use crate::nri::PodEvents;
 
@@ -44,7 +45,15 @@ impl<K: Kernel> Node<K> {
     /// A session begins: the hook gets the records, and with them goes to the runtime.
     pub(super) async fn connect(&mut self) {
         let Some(hook) = self.session() else { return };
-        hook.take_records(self.plugin.records.values().cloned().collect());
+        let quarantined = self.plugin.quarantined.iter().map(|device| Quarantined {
+            device: device.clone(),
+            reason: "bent".into(),
+            away: false,
+        });
+        let quarantined: Vec<_> = quarantined.collect();
+        let records = self.plugin.records.values().cloned().collect();
+        hook.take_records(records);
+        hook.records.quarantine_devices(&quarantined);
         if let Some(running) = &mut self.hook
             && !running.registered
         {

@@ -1,6 +1,7 @@
 //! dra-plugin and the kubelet, as far as the hook hears of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use network_driver_common::model::{Attachment, DeviceName, Mtu, Record, Snapshot};
 use network_driver_proto::bus::order::Order as Kind;
@@ -45,6 +46,7 @@ impl<K: Kernel> Node<K> {
             record.attachments.push(attachment);
         }
         record.boot_id = self.boots.to_string();
+        record.prepared += Duration::from_secs(self.prepares.into());
         record
     }
 
@@ -52,6 +54,7 @@ impl<K: Kernel> Node<K> {
         let Some(hook) = self.ready() else {
             return Ok("not ready");
         };
+        self.prepares = self.prepares.saturating_add(1);
         let mut record = self.wanted(claim);
         let known = self.plugin.records.get(&record.claim.uid);
         if let Some(known) = known.filter(|known| known.boot_id == record.boot_id) {

@@ -23,6 +23,25 @@ impl<K: Kernel> Node<K> {
         Ok(())
     }
 
+    /// What is in quarantine stays at home.
+    pub(super) fn none_is_lent(
+        &self,
+        quarantined: &BTreeSet<DeviceName>,
+        before: &[Seen],
+    ) -> Result<(), String> {
+        for (device, before) in before.iter().enumerate() {
+            let name = DeviceName::of(&self.kernel.identity(device));
+            let seen = self.kernel.look(device);
+            let lent = !matches!(before, Seen::Pod(_)) && matches!(seen, Seen::Pod(_));
+            if lent && quarantined.contains(&name) {
+                return Err(format!(
+                    "{name} is in quarantine, was {before:?} and is {seen:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let mut holders: BTreeMap<&DeviceName, &ClaimUid> = BTreeMap::new();
         for (uid, record) in &self.plugin.records {
