@@ -2,7 +2,6 @@
 //! anybody's way: [`EventRecorder::record`] does not wait, and what cannot be written is dropped.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -23,6 +22,8 @@ const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(3);
 /// Objects whose rate is remembered; more forget those that were quiet.
 const OBJECTS: usize = 256;
+/// Events written until all are forgotten: the recorder remembers each for six minutes, however many there are.
+const REMEMBERED: usize = 256;
 /// Longest wait for the API server, one event.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,7 +111,8 @@ pub struct EventRecorder {
 
 impl EventRecorder {
     /// A recorder and the task that writes for it, which ends when all clones of the recorder are gone. Events of
-    /// the same objects, reason and action within six minutes become one event with a count.
+    /// the same objects, reason and action within six minutes become one event with a count, unless there were hundreds
+    /// of others in between.
     pub fn new(
         client: Client,
         driver: &DriverName,
@@ -121,8 +123,8 @@ impl EventRecorder {
             instance: Some(node.to_owned()),
         };
         let (queue, events) = mpsc::channel(QUEUE);
-        let recorder = Arc::new(Recorder::new(client, reporter));
-        (Self { queue }, write(recorder, events))
+        let fresh = move || Recorder::new(client.clone(), reporter.clone());
+        (Self { queue }, write(Writer::new(fresh), events))
     }
 
     /// Hands an event over. Never waits: when too many are waiting, this one is dropped.
@@ -133,16 +135,27 @@ impl EventRecorder {
     }
 }
 
-async fn write(recorder: Arc<Recorder>, mut events: mpsc::Receiver<Event>) {
-    let mut limits = Limits::default();
-    while let Some(event) = events.recv().await {
-        if !limits.admit(&event.regarding, Instant::now()) {
-            tracing::debug!(
-                event = event.reason,
-                "event dropped: too many about one object"
-            );
-            continue;
+/// Writes events, and remembers a bounded number of them.
+struct Writer<F> {
+    fresh: F,
+    recorder: Recorder,
+    remembered: usize,
+}
+
+impl<F: Fn() -> Recorder> Writer<F> {
+    fn new(fresh: F) -> Self {
+        Self {
+            recorder: fresh(),
+            remembered: 0,
+            fresh,
         }
+    }
+
+    async fn write(&mut self, event: Event) {
+        if self.remembered == REMEMBERED {
+            (self.recorder, self.remembered) = ((self.fresh)(), 0);
+        }
+        self.remembered = self.remembered.saturating_add(1);
         let written = Written {
             type_: match event.kind {
                 EventKind::Normal => EventType::Normal,
@@ -153,13 +166,27 @@ async fn write(recorder: Arc<Recorder>, mut events: mpsc::Receiver<Event>) {
             action: event.action.to_owned(),
             secondary: event.related.map(|related| related.0),
         };
-        let publish = recorder.publish(&written, &event.regarding.0);
+        let publish = self.recorder.publish(&written, &event.regarding.0);
         match tokio::time::timeout(WRITE_TIMEOUT, publish).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(event = event.reason, err = %error, "event not written");
             }
             Err(_) => tracing::debug!(event = event.reason, "event not written in time"),
+        }
+    }
+}
+
+async fn write<F: Fn() -> Recorder>(mut writer: Writer<F>, mut events: mpsc::Receiver<Event>) {
+    let mut limits = Limits::default();
+    while let Some(event) = events.recv().await {
+        if limits.admit(&event.regarding, Instant::now()) {
+            writer.write(event).await;
+        } else {
+            tracing::debug!(
+                event = event.reason,
+                "event dropped: too many about one object"
+            );
         }
     }
 }
@@ -220,6 +247,46 @@ mod tests {
         assert_eq!((passed, limits.0.len()), (OBJECTS, OBJECTS));
         assert!(limits.admit(&node(9999), start + REFILL * BURST));
         assert_eq!(limits.0.len(), 1);
+    }
+
+    /// Methods of the requests that a writer makes for an event of each of these nodes.
+    async fn written(nodes: impl IntoIterator<Item = String>) -> Vec<String> {
+        let (said, mut heard) = mpsc::unbounded_channel();
+        let client = Client::new(
+            tower::service_fn(move |request: http::Request<kube::client::Body>| {
+                drop(said.send(request.method().to_string()));
+                async {
+                    let event = request.into_body().collect_bytes().await?;
+                    Ok::<_, kube::Error>(http::Response::new(kube::client::Body::from(event)))
+                }
+            }),
+            "default",
+        );
+        let mut writer = Writer::new(move || Recorder::new(client.clone(), "driver".into()));
+        for node in nodes {
+            let event = Event {
+                kind: EventKind::Normal,
+                reason: "InterfaceAttached",
+                action: "Attach",
+                note: "attached net1".into(),
+                regarding: Regarding::node(&node),
+                related: None,
+            };
+            writer.write(event).await;
+        }
+        drop(writer);
+        let mut methods = Vec::new();
+        heard.recv_many(&mut methods, usize::MAX).await;
+        methods
+    }
+
+    #[tokio::test]
+    async fn an_event_is_counted_when_it_repeats_and_forgotten_behind_hundreds_of_others() {
+        let node = |n: usize| format!("node-{n}");
+        assert_eq!(written([node(1), node(1)]).await, ["POST", "PATCH"]);
+        let others = (0..REMEMBERED).map(node);
+        let methods = written(others.chain([node(0)])).await;
+        assert!(methods.iter().all(|method| method == "POST"), "{methods:?}");
     }
 
     #[test]
