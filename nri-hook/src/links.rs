@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
-    Attachment, ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
+    ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
 };
 use network_driver_common::telemetry;
 use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError, Socket};
@@ -34,7 +34,7 @@ pub(crate) use check::Refusal;
 pub(crate) use detach::{Detached, Quarantined};
 pub(crate) use identity::pci_address;
 pub(crate) use presence::Presence;
-pub(crate) use state::StateError;
+pub(crate) use state::{StateError, snapshot_of, still_away};
 pub(crate) use survey::{Survey, survey};
 
 use crate::chain;
@@ -42,7 +42,7 @@ use attach::Departure;
 use configure::Configurator;
 use detach::{Loan, bring_home};
 use home::Home;
-use state::{State, snapshot_of};
+use state::State;
 
 /// Longest time that a check may wait for the kernel: half of what the order for it allows.
 const CHECK_TIME: Duration = Duration::from_secs(5);
@@ -272,24 +272,16 @@ impl Links {
         Detached { quarantined }
     }
 
-    /// Forgets the snapshots of what is home or lost. The record stays whole until all are: it may be the last that knows
-    /// which devices the claim has.
-    fn keep_what_is_away(&self, mut kept: Record, quarantined: &[Quarantined]) {
-        for attachment in &mut kept.attachments {
-            let mut away = quarantined.iter().filter(|device| device.away);
-            if !away.any(|device| device.device == attachment.device.name) {
-                attachment.snapshot = None;
-            }
-        }
-        let is_away = |attachment: &Attachment| attachment.snapshot.is_some();
-        let done = if kept.attachments.iter().any(is_away) {
-            self.state.write(&kept)
-        } else {
-            self.state.remove(&kept.claim.uid)
+    /// Forgets the snapshots of what is home or lost.
+    fn keep_what_is_away(&self, kept: Record, quarantined: &[Quarantined]) {
+        let claim = kept.claim.uid.clone();
+        let done = match still_away(kept, quarantined) {
+            Some(kept) => self.state.write(&kept),
+            None => self.state.remove(&claim),
         };
         if let Err(error) = done {
             // A snapshot too many costs a comparison at the next detach, nothing else.
-            tracing::warn!(claim.uid = %kept.claim.uid, error = chain(&error), "the snapshots of a claim stay");
+            tracing::warn!(claim.uid = %claim, error = chain(&error), "the snapshots of a claim stay");
         }
     }
 

@@ -13,6 +13,8 @@ use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus;
 use prost::Message;
 
+use super::Quarantined;
+
 /// Most bytes that are read of one file. A claim has at most 32 devices, each with some kilobytes of snapshot.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -129,6 +131,19 @@ pub(crate) fn snapshot_of<'a>(record: &'a Record, device: &DeviceName) -> Option
     let attachments = &mut record.attachments.iter();
     let attachment = attachments.find(|attachment| attachment.device.name == *device)?;
     attachment.snapshot.as_ref()
+}
+
+/// What stays of a kept record after a detach: a snapshot of each device that is away yet, `None` when that is none. All
+/// devices stay named: after a loss of the database this may be the last that knows which the claim has.
+pub(crate) fn still_away(mut kept: Record, quarantined: &[Quarantined]) -> Option<Record> {
+    for attachment in &mut kept.attachments {
+        let mut away = quarantined.iter().filter(|device| device.away);
+        if !away.any(|device| device.device == attachment.device.name) {
+            attachment.snapshot = None;
+        }
+    }
+    let is_away = kept.attachments.iter().any(|a| a.snapshot.is_some());
+    is_away.then_some(kept)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {

@@ -15,6 +15,7 @@ mod kernel;
 mod life;
 mod node;
 mod real;
+mod remembered;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -167,6 +168,19 @@ fn netns_whatever_happens_in_whatever_order_nothing_is_lost() {
         let missing = EXPECTED.iter().find(|end| !ends.contains_key(**end));
         assert_eq!(missing, None, "this never happened");
     }
+}
+
+#[test]
+fn netns_lives_that_once_lost_something_lose_nothing_now() {
+    let live = |(lost, ops): (_, Vec<Op>)| {
+        let lived = block_on(async {
+            let mut node = Node::new(Fake::new(|number| number == 1)).await;
+            life::live(&mut node, &ops, |_| ()).await
+        });
+        Some((lost, lived.err()?))
+    };
+    let again: Vec<(&str, String)> = remembered::lives().into_iter().filter_map(live).collect();
+    assert!(again.is_empty(), "{again:#?}");
 }
 
 #[test]

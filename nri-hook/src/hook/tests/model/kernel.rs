@@ -16,7 +16,7 @@ use super::{DEVICES, Kernel, NAMESPACES, Seen, home_name, identity};
 use crate::devices::Devices;
 use crate::links::{
     AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Presence,
-    Quarantined, Refusal,
+    Quarantined, Refusal, snapshot_of, still_away,
 };
 use crate::testing::bare_snapshot;
 
@@ -191,7 +191,9 @@ impl State {
         let kept = self.kept.get(claim).cloned();
         let mut quarantined = Vec::new();
         for Attachment { device, .. } in &record.attachments {
-            let unfinished = kept.as_ref().is_some_and(|kept| is_away(kept, device));
+            let unfinished = kept
+                .as_ref()
+                .is_some_and(|kept| snapshot_of(kept, &device.name).is_some());
             if let Some((phrase, away)) = self.fetch(claim, device, pod, unfinished).err() {
                 quarantined.push(Quarantined {
                     device: device.name.clone(),
@@ -200,16 +202,10 @@ impl State {
                 });
             }
         }
-        if let Some(kept) = self.kept.get_mut(claim) {
-            for attachment in &mut kept.attachments {
-                let mut away = quarantined.iter().filter(|q| q.away);
-                if !away.any(|q| q.device == attachment.device.name) {
-                    attachment.snapshot = None;
-                }
-            }
-            if kept.attachments.iter().all(|a| a.snapshot.is_none()) {
-                self.kept.remove(claim);
-            }
+        if let Some(kept) = kept.and_then(|kept| still_away(kept, &quarantined)) {
+            self.kept.insert(claim.clone(), kept);
+        } else {
+            self.kept.remove(claim);
         }
         Detached { quarantined }
     }
@@ -265,12 +261,6 @@ fn count_down(steps: &mut Option<u32>) -> bool {
     false
 }
 
-/// Whether a kept record says that the device is away.
-fn is_away(kept: &Record, device: &Device) -> bool {
-    let mut attachments = kept.attachments.iter();
-    attachments.any(|a| a.device.name == device.name && a.snapshot.is_some())
-}
-
 fn number(device: &Device) -> usize {
     let numbers = (0..DEVICES).find(|number| home_name(*number) == device.interface);
     numbers.unwrap()
@@ -308,8 +298,8 @@ impl Devices for FakeKernel {
     fn check(&self, record: &Record, _: &Protected) -> Result<Vec<Snapshot>, Refusal> {
         let mut state = self.state();
         let kept = state.kept.get(&record.claim.uid);
-        let mut devices = record.attachments.iter().map(|a| &a.device);
-        if !kept.is_some_and(|kept| devices.all(|device| is_away(kept, device))) {
+        let mut devices = record.attachments.iter().map(|a| &a.device.name);
+        if !kept.is_some_and(|kept| devices.all(|device| snapshot_of(kept, device).is_some())) {
             state.check(record)?;
         }
         let snapshot = |attachment: &Attachment| bare_snapshot(&attachment.device.interface);

@@ -1,0 +1,92 @@
+//! Lives in which something was lost once. They are few steps long, and among random ones they are rare.
+
+use super::life::Cut::{BeforeDisk, No};
+use super::life::Trouble::{Dies, Fails};
+use super::life::What::{
+    KillHook, KillPlugin, LoseDatabase, Plug, Prepare, Reboot, Run, StartHook, Stop, Unplug,
+    Unprepare,
+};
+use super::life::{Op, Trouble, What};
+
+fn calm(what: What) -> Op {
+    Op {
+        what,
+        trouble: Trouble::None,
+    }
+}
+
+fn troubled(what: What, trouble: Trouble) -> Op {
+    Op { what, trouble }
+}
+
+/// Each with what went wrong.
+pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
+    vec![
+        (
+            "a claim of two devices, one of them home: its pod got the other alone",
+            vec![
+                calm(Prepare(2, No)),
+                calm(Run(2)),
+                troubled(Unprepare(2, No), Fails(2)),
+                calm(KillHook),
+                calm(LoseDatabase),
+                calm(StartHook),
+                calm(Run(2)),
+            ],
+        ),
+        (
+            "links moved and not marked, then no database: they came home by themselves, and bent",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Prepare(1, No)),
+                troubled(Run(0), Dies(4)),
+                calm(KillPlugin),
+                calm(LoseDatabase),
+            ],
+        ),
+        (
+            "the same with a second sandbox of the pod",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Run(0)),
+                calm(Prepare(1, No)),
+                troubled(Run(0), Dies(6)),
+                calm(LoseDatabase),
+            ],
+        ),
+        (
+            "a device in quarantine was lent by a hook that had been started anew",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Run(0)),
+                calm(Run(1)),
+                calm(Unplug(0)),
+                calm(Stop(1)),
+                calm(KillHook),
+                calm(Plug(0)),
+                calm(StartHook),
+                calm(Run(1)),
+            ],
+        ),
+        (
+            "the same after a reboot",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Run(0)),
+                calm(Run(1)),
+                calm(Unplug(0)),
+                calm(Stop(1)),
+                calm(Reboot),
+                calm(Run(0)),
+            ],
+        ),
+        (
+            "a device in quarantine was lent because dra-plugin had died before it noted the unprepare",
+            vec![
+                calm(Prepare(2, No)),
+                calm(Run(2)),
+                troubled(Unprepare(2, BeforeDisk), Fails(1)),
+            ],
+        ),
+    ]
+}
