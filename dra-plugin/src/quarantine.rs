@@ -1,23 +1,39 @@
 //! Devices that could not be brought home as they were. Such a device is offered to nobody and prepared for nobody until
 //! an operator has put its link right and says so: nothing here can judge that, and a guess could give a pod a link that
-//! is not what it was allocated.
+//! is not what it was allocated. Of a device that is lost there is nothing to put right: it is let go as soon as discovery
+//! offers a link with its identity, which is a new one.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use network_driver_common::cli::table;
+use network_driver_common::error::sentence;
 use network_driver_common::model::{DeviceName, InvalidDeviceName, Quarantine};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus::QuarantinedDevice;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::driver::Driver;
+use crate::inventory::Lookup;
 use crate::reason::Reason;
 use crate::store::BookError;
 
-/// Devices, each with the sentence that says why it is not well.
-pub(crate) type Devices = Vec<(DeviceName, String)>;
+/// A device that the hook could not bring home as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unwell {
+    /// The device.
+    pub(crate) device: DeviceName,
+    /// Why, as a sentence that names it.
+    pub(crate) reason: String,
+    /// It is neither in its pod nor on the node.
+    pub(crate) lost: bool,
+}
+
+/// Some of them.
+pub(crate) type Devices = Vec<Unwell>;
 
 /// Most characters of a reason that are kept.
 const MAX_REASON: usize = 500;
@@ -25,23 +41,33 @@ const MAX_REASON: usize = 500;
 impl Driver {
     /// Those of the devices that are not in quarantine for the same reason already: a report may come twice.
     pub(crate) fn news(&self, mut devices: Devices) -> Devices {
-        devices.retain(|(device, reason)| {
-            let known = self.book.quarantine_of(device);
-            known.is_none_or(|known| known.reason != *reason)
+        devices.retain(|unwell| {
+            let known = self.book.quarantine_of(&unwell.device);
+            known.is_none_or(|known| known.reason != unwell.reason)
         });
         devices
     }
 
     /// Says that devices could not be brought home as they were.
-    pub(crate) fn tell_quarantined(&self, devices: &[(DeviceName, String)]) {
-        for (device, reason) in devices {
-            error!(device = %device, reason, "device quarantined: it could not be brought home as it was");
-            let note = format!(
-                "device {device} is in quarantine and offered to nobody: {reason}; put its link right, then run \
-                 `dra-plugin quarantine release {device}`"
-            );
-            let (kind, word) = (EventKind::Warning, Reason::DeviceQuarantined);
-            self.events.device(device, kind, word, note);
+    pub(crate) fn tell_quarantined(&self, devices: &[Unwell]) {
+        for unwell in devices {
+            let Unwell {
+                device,
+                reason,
+                lost,
+            } = unwell;
+            error!(device = %device, reason, lost, "device quarantined: it could not be brought home as it was");
+            let (word, note) = if *lost {
+                let note = format!("{reason}; it is offered again once there is such a link");
+                (Reason::InterfaceLost, note)
+            } else {
+                let note = format!(
+                    "device {device} is in quarantine and offered to nobody: {reason}; put its link right, then run \
+                     `dra-plugin quarantine release {device}`"
+                );
+                (Reason::DeviceQuarantined, note)
+            };
+            self.events.device(device, EventKind::Warning, word, note);
         }
     }
 
@@ -53,9 +79,65 @@ impl Driver {
         self.book.readmit(device).await?;
         info!(device = %device, "device released from quarantine");
         let note = format!("device {device} was released from quarantine");
+        self.tell_released(device, note);
+        Ok(())
+    }
+
+    fn tell_released(&self, device: &DeviceName, note: String) {
         let (kind, word) = (EventKind::Normal, Reason::DeviceReleased);
         self.events.device(device, kind, word, note);
-        Ok(())
+    }
+
+    /// Lets lost devices go that discovery offers again, for ever.
+    pub(crate) async fn let_go_what_returns(&self) -> Infallible {
+        let (mut offered, mut records) = (self.inventory.changes(), self.book.changes());
+        // One that is in quarantine from before was not offered meanwhile. Later ones were until their record went.
+        let mut missed: BTreeSet<DeviceName> = self.lost().into_iter().collect();
+        loop {
+            for device in self.lost() {
+                match self.inventory.device(&device) {
+                    Lookup::Missing => {
+                        missed.insert(device);
+                    }
+                    Lookup::Found(_) if missed.contains(&device) => {
+                        if self.let_go(&device).await {
+                            missed.remove(&device);
+                        }
+                    }
+                    Lookup::Found(_) | Lookup::NotReceived => {}
+                }
+            }
+            let changed = tokio::select! {
+                changed = offered.changed() => changed,
+                changed = records.changed() => changed,
+            };
+            if changed.is_err() {
+                std::future::pending::<()>().await; // the daemon is about to end
+            }
+        }
+    }
+
+    /// Lost devices that no record holds.
+    fn lost(&self) -> Vec<DeviceName> {
+        let quarantined = self.book.quarantined().into_values();
+        let lost = quarantined.filter(|quarantine| quarantine.lost);
+        let free = lost.filter(|quarantine| self.book.holder(&quarantine.device).is_none());
+        free.map(|quarantine| quarantine.device.clone()).collect()
+    }
+
+    async fn let_go(&self, device: &DeviceName) -> bool {
+        match self.book.readmit(device).await {
+            Ok(()) => {
+                info!(device = %device, "lost device is there again");
+                let note = format!("device {device}, which was lost, is there again");
+                self.tell_released(device, note);
+                true
+            }
+            Err(failed) => {
+                warn!(device = %device, err = sentence(&failed), "lost device is there again and stays in quarantine");
+                false
+            }
+        }
     }
 }
 
@@ -68,7 +150,7 @@ impl From<BookError> for Status {
             | BookError::Quarantined(_) => Code::FailedPrecondition,
             BookError::Commit(_) | BookError::Closed => Code::Unavailable,
         };
-        Self::new(code, network_driver_common::error::sentence(&error))
+        Self::new(code, sentence(&error))
     }
 }
 
@@ -77,7 +159,11 @@ pub(crate) fn parse(devices: Vec<QuarantinedDevice>) -> Devices {
     let parsed = devices.into_iter().filter_map(|quarantined| {
         let reason: String = quarantined.reason.chars().take(MAX_REASON).collect();
         match quarantined.device.parse() {
-            Ok(device) => Some((device, reason)),
+            Ok(device) => Some(Unwell {
+                device,
+                reason,
+                lost: quarantined.lost,
+            }),
             Err(failed) => {
                 let failed: InvalidDeviceName = failed;
                 error!(err = %failed, reason, "the hook quarantined a device of an impossible name");
@@ -115,7 +201,7 @@ fn whole(seconds: u64) -> String {
     }
 }
 
-/// As JSON: `device`, `reason`, `sinceUnix` (seconds), `claim` (namespace, name, uid), the last two null when unknown.
+/// As JSON: `device`, `reason`, `lost`, `sinceUnix` (seconds), `claim` (namespace, name, uid), the last two null when unknown.
 pub(crate) fn json<'a>(quarantined: impl IntoIterator<Item = &'a Quarantine>) -> Value {
     let quarantined = quarantined.into_iter().map(|quarantine| {
         let since = quarantine
@@ -127,6 +213,7 @@ pub(crate) fn json<'a>(quarantined: impl IntoIterator<Item = &'a Quarantine>) ->
         json!({
             "device": quarantine.device.as_str(),
             "reason": quarantine.reason,
+            "lost": quarantine.lost,
             "sinceUnix": since.map(|since| since.as_secs()),
             "claim": claim,
         })
@@ -153,6 +240,7 @@ mod tests {
                 name: "nic".into(),
                 uid: "c-1".parse().unwrap(),
             }),
+            lost: false,
         };
         let unknown = Quarantine {
             device: "eth2".parse().unwrap(),

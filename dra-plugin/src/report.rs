@@ -58,14 +58,17 @@ impl Driver {
     }
 
     /// Quarantines devices whose links are at home with the mark of a claim that nobody knows, but for those that are in
-    /// quarantine already: what is known of them says more.
+    /// quarantine already: what is known of them says more, unless it is that they are lost.
     async fn left_behind(&self, uid: &str, found: bus::LeftBehind) -> bool {
         let Ok(uid) = uid.parse::<ClaimUid>() else {
             error!(uid, "the hook's report names an impossible claim");
             return true;
         };
         let mut devices = parse(found.quarantined);
-        devices.retain(|(device, _)| self.book.quarantine_of(device).is_none());
+        devices.retain(|unwell| {
+            let known = self.book.quarantine_of(&unwell.device);
+            known.is_none_or(|known| known.lost && !unwell.lost)
+        });
         if devices.is_empty() {
             return true;
         }
@@ -277,8 +280,8 @@ struct Failed {
 /// What is shown of a device, if it is one of those in quarantine.
 fn state_of(quarantined: &Devices, attachment: &Attachment) -> Option<DeviceState> {
     let device = &attachment.device.name;
-    let found = quarantined.iter().find(|(name, _)| name == device);
-    found.map(|(_, reason)| DeviceState::Quarantined(reason.clone()))
+    let found = quarantined.iter().find(|unwell| unwell.device == *device);
+    found.map(|unwell| DeviceState::Quarantined(unwell.reason.clone()))
 }
 
 impl TryFrom<bus::Report> for Parsed {

@@ -211,6 +211,8 @@ fn spawn_workers(tasks: &mut Tasks, args: &Args, driver: &Arc<Driver>, health: &
         health.part("inventory"),
     );
     let inventory = until(stop(), inventory);
+    let returning = Arc::clone(driver);
+    let returning = until(stop(), async move { returning.let_go_what_returns().await });
     let (writing, refreshing) = (Arc::clone(driver), Arc::clone(driver));
     let status = until(stop(), async move { status::write(&writing).await });
     let refresh = until(stop(), async move { refresh(&refreshing).await });
@@ -219,6 +221,7 @@ fn spawn_workers(tasks: &mut Tasks, args: &Args, driver: &Arc<Driver>, health: &
     let book = driver.book.clone();
     let (store, stop) = (async move { book.closed().await }, stop());
     tasks.spawn("inventory", inventory);
+    tasks.spawn("quarantine", returning);
     tasks.spawn("status", status);
     tasks.spawn("refresh", refresh);
     tasks.spawn("api", api);

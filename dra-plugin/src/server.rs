@@ -192,6 +192,7 @@ fn in_quarantine(record: &Record, quarantined: &Quarantined) -> Vec<QuarantinedD
         .map(|quarantine| QuarantinedDevice {
             device: quarantine.device.to_string(),
             reason: quarantine.reason.clone(),
+            lost: quarantine.lost,
         })
         .collect()
 }

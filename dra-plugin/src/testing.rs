@@ -124,6 +124,10 @@ impl Node {
         self.tasks.spawn(async move {
             refresh(&refreshing).await;
         });
+        let returning = Arc::clone(driver);
+        self.tasks.spawn(async move {
+            returning.let_go_what_returns().await;
+        });
         let follow = inventory::follow(
             Arc::clone(&driver.inventory),
             bus::channel(self.dir.path(), Component::Discovery),

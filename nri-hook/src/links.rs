@@ -31,7 +31,7 @@ use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError
 
 pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
 pub(crate) use check::Refusal;
-pub(crate) use detach::{Detached, Quarantined};
+pub(crate) use detach::{Detached, Plight, Quarantined};
 pub(crate) use identity::pci_address;
 pub(crate) use presence::Presence;
 pub(crate) use state::{StateError, snapshot_of, still_away};

@@ -256,8 +256,8 @@ impl State {
         let record = self.claims.get(claim).map(|held| &held.record);
         let attachments = record.into_iter().flat_map(|record| &record.attachments);
         let names: BTreeSet<_> = attachments.map(|a| &a.device.name).collect();
-        let named = devices.iter().filter(|d| names.contains(&d.device));
-        named.cloned().collect()
+        let its = devices.iter().filter(|d| names.contains(&d.device));
+        its.cloned().collect()
     }
 
     fn remove(&mut self, claim: &ClaimUid) -> Option<Held> {
@@ -277,6 +277,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::links::Plight;
     use crate::testing::{claim, pod_uid, record};
 
     fn claims_of(records: &Records, pod: &str) -> Vec<String> {
@@ -344,7 +345,7 @@ mod tests {
             let device = Quarantined {
                 device: "eth2".parse().unwrap(),
                 reason: "device eth2 is bent".into(),
-                away: false,
+                plight: Plight::Bent,
             };
             records.quarantine(&claim("c"), &[device]);
         };
@@ -367,7 +368,7 @@ mod tests {
         let bent = |device: &str| Quarantined {
             device: device.parse().unwrap(),
             reason: format!("device {device} is bent"),
-            away: false,
+            plight: Plight::Bent,
         };
         records.commit(record("c", &["p"]));
         records.quarantine(&claim("c"), &[bent("eth2")]);
@@ -394,7 +395,7 @@ mod tests {
         let bent = |device| Quarantined {
             device,
             reason: "bent".into(),
-            away: false,
+            plight: Plight::Bent,
         };
         records.quarantine_devices(&[bent("other".parse().unwrap())]);
         assert_eq!(records.quarantined(&claim("c")), None);

@@ -175,7 +175,9 @@ impl AtRest {
             let events = cluster.api.events();
             let names = |event: &Value, device: &str| {
                 let note = event["note"].as_str().unwrap_or_default();
-                event["reason"] == "DeviceQuarantined" && note.contains(device)
+                let reason = event["reason"].as_str();
+                let is_told = matches!(reason, Some("DeviceQuarantined" | "InterfaceLost"));
+                is_told && note.contains(device)
             };
             let mut devices = quarantined.iter();
             devices.all(|device| events.iter().any(|event| names(event, device)))

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{ClaimRef, DeviceName, LinkIdentity};
 
 /// A device in quarantine. It stays there, whatever becomes of its claim, until an operator has put it right and
-/// releases it.
+/// releases it; one that is lost, until a link with its identity appears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// The device.
@@ -18,4 +18,6 @@ pub struct Quarantine {
     pub since: Option<SystemTime>,
     /// The claim that had it; `None` when it is not known.
     pub claim: Option<ClaimRef>,
+    /// It was neither in its pod nor on the node.
+    pub lost: bool,
 }

@@ -80,6 +80,7 @@ impl From<&Quarantine> for bus::Quarantine {
             claim_namespace: namespace,
             claim_name: name,
             claim_uid: uid,
+            lost: quarantine.lost,
         }
     }
 }
@@ -100,6 +101,7 @@ impl TryFrom<&bus::Quarantine> for Quarantine {
                 name: message.claim_name.clone(),
                 uid,
             }),
+            lost: message.lost,
         })
     }
 }
@@ -131,6 +133,7 @@ mod tests {
                 name: "nic".into(),
                 uid: "c-1".parse().unwrap(),
             }),
+            lost: true,
         }
     }
 

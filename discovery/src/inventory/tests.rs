@@ -438,6 +438,7 @@ fn quarantine(link: &Link) -> Quarantine {
         reason: "its name is taken".into(),
         since: None,
         claim: None,
+        lost: false,
     }
 }
 

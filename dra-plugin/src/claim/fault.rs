@@ -77,6 +77,16 @@ pub(crate) enum PrepareError {
         /// Who has it.
         holder: ClaimRef,
     },
+    /// It is neither in its pod nor on the node.
+    #[error("device {device} of node {node} is gone: {reason}; will retry")]
+    Lost {
+        /// The device.
+        device: DeviceName,
+        /// This node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// It could not be brought home as it was.
     #[error(
         "device {device} of node {node} is in quarantine: {reason}; put its link right on the node, then run `dra-plugin quarantine release {device}` there"
@@ -124,6 +134,7 @@ impl PrepareError {
             Self::Parameters(_) => Reason::InvalidConfiguration,
             Self::DeviceNotFound { .. } | Self::OtherPool { .. } => Reason::DeviceNotFound,
             Self::DeviceInUse { .. } => Reason::DeviceInUse,
+            Self::Lost { .. } => Reason::InterfaceLost,
             Self::Quarantined { .. } => Reason::DeviceQuarantined,
             Self::Hook(OrderError::NotReady { .. } | OrderError::Lost { .. }) => {
                 Reason::NriNotConnected

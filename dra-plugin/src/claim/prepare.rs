@@ -217,10 +217,20 @@ impl Driver {
     }
 
     fn quarantined(&self, quarantine: &Quarantine) -> PrepareError {
-        PrepareError::Quarantined {
-            device: quarantine.device.clone(),
-            node: self.node.clone(),
-            reason: quarantine.reason.clone(),
+        let device = quarantine.device.clone();
+        let (node, reason) = (self.node.clone(), quarantine.reason.clone());
+        if quarantine.lost {
+            PrepareError::Lost {
+                device,
+                node,
+                reason,
+            }
+        } else {
+            PrepareError::Quarantined {
+                device,
+                node,
+                reason,
+            }
         }
     }
 

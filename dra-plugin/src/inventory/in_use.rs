@@ -26,7 +26,9 @@ pub(super) fn complete(book: &Book, health: &HealthBook) -> DevicesInUse {
         });
         entry.fault = fault.as_ref().map(Into::into);
     }
-    list.quarantined = quarantined.values().map(|q| (&**q).into()).collect();
+    // What is lost cannot be offered, and what appears in its place may be.
+    let bent = quarantined.values().filter(|q| !q.lost);
+    list.quarantined = bent.map(|q| (&**q).into()).collect();
     list
 }
 

@@ -204,6 +204,7 @@ async fn health_is_reported_at_once_and_again_after_a_change() {
     hook.state().released.quarantined = vec![network_driver_proto::bus::QuarantinedDevice {
         device: "eth1".into(),
         reason: "broken".into(),
+        lost: false,
     }];
     node.unprepare("c-1").await.unwrap();
     loop {

@@ -9,6 +9,7 @@ use network_driver_proto::bus::{
 use tonic::Code;
 
 use super::pods::{acknowledged, attached, prepared, report};
+use crate::quarantine::Unwell;
 use crate::store::{Change, Contents};
 use crate::testing::{Node, until};
 
@@ -16,6 +17,7 @@ fn bent() -> Vec<QuarantinedDevice> {
     vec![QuarantinedDevice {
         device: "eth1".into(),
         reason: "device eth1 is home, but not as it was".into(),
+        lost: false,
     }]
 }
 
@@ -88,6 +90,7 @@ async fn a_link_that_was_left_behind_is_quarantined_once_and_stays_out_until_it_
         let quarantined = vec![QuarantinedDevice {
             device: device.into(),
             reason: reason.into(),
+            lost: false,
         }];
         Event::LeftBehind(LeftBehind { quarantined })
     };
@@ -109,6 +112,62 @@ async fn a_link_that_was_left_behind_is_quarantined_once_and_stays_out_until_it_
     let events = node.api.state().events.clone();
     let of_node = events.iter().filter(|event| event.1 == "DeviceQuarantined");
     assert_eq!(of_node.count(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_is_lost_is_free_again_once_there_is_such_a_link() {
+    let (node, hook) = prepared().await;
+    hook.state().released = Released {
+        quarantined: vec![QuarantinedDevice {
+            device: "eth1".into(),
+            reason: "device eth1 is lost".into(),
+            lost: true,
+        }],
+    };
+    node.unprepare("c-1").await.unwrap();
+    told(&node, "Node", "InterfaceLost").await;
+    node.api.allocate("c-2", &["eth1"], None);
+    let error = node.prepare_one("c-2").await.unwrap_err();
+    let want = "device eth1 of node node-1 is gone: device eth1 is lost; will retry";
+    assert_eq!(error, want);
+    // Discovery may hide what is bent, and has to look out for what is gone.
+    discovery_knows(&node, &[]).await;
+    assert_eq!(
+        node.driver.book.quarantined().len(),
+        1,
+        "it was offered all the time"
+    );
+    for offered in [&["eth2"][..], &["eth1", "eth2"]] {
+        node.discovery.offer(offered);
+        until("the inventory is known", || {
+            node.driver.inventory.names().len() == offered.len()
+        })
+        .await;
+    }
+    told(&node, "Node", "DeviceReleased").await;
+    assert!(node.driver.book.quarantined().is_empty());
+    assert_eq!(node.prepare_one("c-2").await.unwrap(), ["eth1"]);
+}
+
+#[tokio::test]
+async fn a_lost_device_that_comes_home_bent_after_all_stays_in_quarantine() {
+    let (node, hook) = prepared().await;
+    let unwell = |reason: &str, lost| QuarantinedDevice {
+        device: "eth1".into(),
+        reason: reason.into(),
+        lost,
+    };
+    hook.state().released = Released {
+        quarantined: vec![unwell("device eth1 is lost", true)],
+    };
+    node.unprepare("c-1").await.unwrap();
+    let quarantined = vec![unwell("device eth1 is home with a mark", false)];
+    let mut report = report(1, "", Event::LeftBehind(LeftBehind { quarantined }));
+    report.pod = None;
+    hook.report(report);
+    acknowledged(&hook, 1).await;
+    discovery_knows(&node, &["eth1"]).await;
+    told(&node, "Node", "DeviceQuarantined").await;
 }
 
 #[tokio::test]
@@ -213,7 +272,11 @@ async fn a_device_that_ends_in_quarantine_while_a_claim_is_checked_is_not_kept()
     hook.state().hold.insert("check");
     let (answer, ()) = tokio::join!(node.prepare_one("c-1"), async {
         until("the claim is checked", || !hook.state().held.is_empty()).await;
-        let bent = vec![("eth1".parse().unwrap(), "bent".to_owned())];
+        let bent = vec![Unwell {
+            device: "eth1".parse().unwrap(),
+            reason: "bent".to_owned(),
+            lost: false,
+        }];
         let uid = "c-0".parse().unwrap();
         node.driver.book.quarantine(&uid, bent).await.unwrap();
         hook.let_go();
@@ -232,6 +295,7 @@ async fn each_device_in_quarantine_has_an_event_of_its_own() {
     both.push(QuarantinedDevice {
         device: "eth2".into(),
         reason: "device eth2 is lost".into(),
+        lost: false,
     });
     hook.state().released = Released { quarantined: both };
     node.unprepare("c-1").await.unwrap();

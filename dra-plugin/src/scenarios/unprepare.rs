@@ -50,6 +50,7 @@ async fn after_records_were_lost_only_the_hook_can_tell_that_a_claim_has_nothing
         quarantined: vec![QuarantinedDevice {
             device: "eth1".to_owned(),
             reason: "its name is taken at home".to_owned(),
+            lost: false,
         }],
     };
     node.unprepare("c-1").await.unwrap();

@@ -16,6 +16,7 @@ use tracing::{Instrument, Span, error, info_span};
 
 use super::{Change, CommitError, Contents, State, Store};
 use crate::metrics::Metrics;
+use crate::quarantine::{Devices, Unwell};
 
 /// Changes that may wait for the writer.
 const QUEUE: usize = 256;
@@ -112,8 +113,8 @@ enum Operation {
     Read(ClaimUid),
     Put(Record, Quarantined),
     Update(ClaimUid, Box<dyn FnOnce(&mut Record) + Send>),
-    Remove(ClaimUid, Vec<(DeviceName, String)>),
-    Quarantine(ClaimUid, Vec<(DeviceName, String)>),
+    Remove(ClaimUid, Devices),
+    Quarantine(ClaimUid, Devices),
     Readmit(DeviceName),
 }
 
@@ -231,7 +232,7 @@ impl Book {
     pub(crate) async fn remove(
         &self,
         uid: &ClaimUid,
-        quarantined: Vec<(DeviceName, String)>,
+        quarantined: Devices,
     ) -> Result<(), BookError> {
         let operation = Operation::Remove(uid.clone(), quarantined);
         self.write(operation).await.map(drop)
@@ -241,7 +242,7 @@ impl Book {
     pub(crate) async fn quarantine(
         &self,
         uid: &ClaimUid,
-        devices: Vec<(DeviceName, String)>,
+        devices: Devices,
     ) -> Result<(), BookError> {
         let operation = Operation::Quarantine(uid.clone(), devices);
         self.write(operation).await.map(drop)
@@ -384,16 +385,17 @@ impl Writer {
 
     /// What is new of a list of quarantined devices. The time stays that of the first news, and what is said again
     /// changes nothing.
-    fn quarantine(
-        &self,
-        record: Option<&Record>,
-        devices: Vec<(DeviceName, String)>,
-    ) -> Vec<Change> {
+    fn quarantine(&self, record: Option<&Record>, devices: Devices) -> Vec<Change> {
         let attachment = |device: &DeviceName| {
             let mut attachments = record.into_iter().flat_map(|r| &r.attachments);
             attachments.find(|attachment| attachment.device.name == *device)
         };
-        let news = devices.into_iter().filter_map(|(device, reason)| {
+        let news = devices.into_iter().filter_map(|unwell| {
+            let Unwell {
+                device,
+                reason,
+                lost,
+            } = unwell;
             let before = self.state.quarantined.get(&device);
             let identity = attachment(&device).map(|a| a.device.identity.clone());
             let quarantine = Quarantine {
@@ -404,6 +406,7 @@ impl Writer {
                     .or_else(|| before.and_then(|before| before.claim.clone())),
                 device,
                 reason,
+                lost,
             };
             let is_news = before.is_none_or(|before| **before != quarantine);
             is_news.then(|| Change::Quarantine(Arc::new(quarantine)))

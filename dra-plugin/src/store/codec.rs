@@ -48,6 +48,7 @@ pub(super) fn decode_quarantine(device: DeviceName, bytes: &[u8]) -> Quarantine 
             identity: None,
             since: None,
             claim: None,
+            lost: false,
         },
     }
 }

@@ -98,7 +98,7 @@ impl AttachPodError {
         quarantined
             .iter()
             .filter(of_record)
-            .filter(|quarantined| second || !quarantined.away)
+            .filter(|quarantined| second || !quarantined.is_away())
             .cloned()
             .collect()
     }

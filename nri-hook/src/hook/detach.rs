@@ -59,7 +59,7 @@ impl<D: Devices> Hook<D> {
         let earlier = self.sandboxes.unfinished(claim);
         let second = earlier.is_some();
         let (away, lasting): (Vec<_>, Vec<_>) =
-            quarantined.iter().cloned().partition(|device| device.away);
+            quarantined.iter().cloned().partition(Quarantined::is_away);
         let mut told = earlier.map(|earlier| earlier.lasting).unwrap_or_default();
         told.extend(lasting);
         if away.is_empty() {

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 use super::{Hook, blocking};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::{MarkedLink, Quarantined};
+use crate::links::{MarkedLink, Plight, Quarantined};
 use crate::records::Happened;
 
 /// What was told of links that were left behind. A std mutex: no await is held.
@@ -62,7 +62,7 @@ impl<D: Devices> Hook<D> {
         let quarantined = vec![Quarantined {
             device: device.clone(),
             reason,
-            away: false,
+            plight: Plight::Bent,
         }];
         let what = Happened::LeftBehind { quarantined };
         self.reports.add(claim, None, None, what);

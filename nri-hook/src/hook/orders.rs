@@ -155,7 +155,8 @@ impl<D: Devices> Hook<D> {
             Vec::new()
         };
         fail::pass(Point::UnprepareHome);
-        if let Some(Quarantined { reason, .. }) = quarantined.iter().find(|device| device.away) {
+        if let Some(Quarantined { reason, .. }) = quarantined.iter().find(|device| device.is_away())
+        {
             return refused(RefusalClass::Retry, "ClaimUnprepareFailed", reason.clone());
         }
         self.records.forget(claim);

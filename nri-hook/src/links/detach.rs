@@ -36,8 +36,26 @@ pub(crate) struct Quarantined {
     pub(crate) device: DeviceName,
     /// A sentence for people that names the device and the cause.
     pub(crate) reason: String,
-    /// Whether it is still away and a later detach may bring it home. What is home or lost will not change by itself.
-    pub(crate) away: bool,
+    /// What is to be expected of it.
+    pub(crate) plight: Plight,
+}
+
+/// How a device is that is not home as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plight {
+    /// Still away: a later detach may bring it home.
+    Away,
+    /// At home, and as it is until somebody puts it right.
+    Bent,
+    /// Neither in the pod nor at home: gone, like a card that was pulled out.
+    Lost,
+}
+
+impl Quarantined {
+    /// Whether a later detach may bring it home.
+    pub(crate) fn is_away(&self) -> bool {
+        self.plight == Plight::Away
+    }
 }
 
 /// A device that is to come home.
@@ -70,7 +88,7 @@ impl Loan<'_> {
         Quarantined {
             device,
             reason,
-            away: fault.away,
+            plight: fault.plight,
         }
     }
 }
@@ -78,21 +96,18 @@ impl Loan<'_> {
 /// What keeps a device from being home as it was, as a phrase that follows its name.
 struct Fault {
     phrase: String,
-    away: bool,
+    plight: Plight,
 }
 
 impl Fault {
     fn away(phrase: impl Into<String>) -> Self {
-        Self {
-            phrase: phrase.into(),
-            away: true,
-        }
+        Self::new(phrase, Plight::Away)
     }
 
-    fn lasting(phrase: impl Into<String>) -> Self {
+    fn new(phrase: impl Into<String>, plight: Plight) -> Self {
         Self {
             phrase: phrase.into(),
-            away: false,
+            plight,
         }
     }
 }
@@ -191,8 +206,9 @@ impl Journey<'_> {
         match self.find_falling(loan)? {
             Place::Pod(link) => self.move_home(loan, &link).map(Some),
             Place::Home(link) if self.is_unfinished(loan, &link) => Ok(Some(link)),
-            Place::Nowhere if loan.unfinished => Err(Fault::lasting(
+            Place::Nowhere if loan.unfinished => Err(Fault::new(
                 "is lost: its link is neither in the pod nor on the node",
+                Plight::Lost,
             )),
             Place::Home(_) | Place::Nowhere => Ok(None),
         }
@@ -306,10 +322,11 @@ impl Journey<'_> {
     /// Makes a link at home look as it did.
     fn settle(&mut self, loan: &Loan<'_>, link: &Link) -> Result<(), Fault> {
         let Some(snapshot) = loan.snapshot else {
-            return Err(Fault::lasting(format!(
+            let phrase = format!(
                 "is home as {}, but nothing says what it looked like before",
                 link.name
-            )));
+            );
+            return Err(Fault::new(phrase, Plight::Bent));
         };
         let is_taken = link.name != snapshot.name
             && self.view.links.iter().any(|other| {
@@ -328,9 +345,10 @@ impl Journey<'_> {
             } else {
                 String::new()
             };
-            Fault::lasting(format!(
-                "is home, but not as it was: {taken}it {differences}"
-            ))
+            Fault::new(
+                format!("is home, but not as it was: {taken}it {differences}"),
+                Plight::Bent,
+            )
         })?;
         fail::pass(Point::DetachRestored);
         Ok(())

@@ -137,7 +137,7 @@ pub(crate) fn snapshot_of<'a>(record: &'a Record, device: &DeviceName) -> Option
 /// devices stay named: after a loss of the database this may be the last that knows which the claim has.
 pub(crate) fn still_away(mut kept: Record, quarantined: &[Quarantined]) -> Option<Record> {
     for attachment in &mut kept.attachments {
-        let mut away = quarantined.iter().filter(|device| device.away);
+        let mut away = quarantined.iter().filter(|device| device.is_away());
         if !away.any(|device| device.device == attachment.device.name) {
             attachment.snapshot = None;
         }

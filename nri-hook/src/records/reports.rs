@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tonic::Code;
 use tracing::{Span, warn};
 
-use crate::links::Quarantined;
+use crate::links::{Plight, Quarantined};
 
 /// Claims with an unacknowledged report. A node has some dozen.
 const MAX_WAITING: usize = 4096;
@@ -203,12 +203,16 @@ impl From<Happened> for Event {
 impl TryFrom<&bus::QuarantinedDevice> for Quarantined {
     type Error = InvalidDeviceName;
 
-    /// Of one that is home, or lost.
+    /// Of one that is not away any more.
     fn try_from(message: &bus::QuarantinedDevice) -> Result<Self, InvalidDeviceName> {
         Ok(Self {
             device: message.device.parse()?,
             reason: message.reason.clone(),
-            away: false,
+            plight: if message.lost {
+                Plight::Lost
+            } else {
+                Plight::Bent
+            },
         })
     }
 }
@@ -218,6 +222,7 @@ impl From<&Quarantined> for bus::QuarantinedDevice {
         Self {
             device: quarantined.device.to_string(),
             reason: quarantined.reason.clone(),
+            lost: quarantined.plight == Plight::Lost,
         }
     }
 }

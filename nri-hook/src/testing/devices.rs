@@ -13,8 +13,8 @@ use network_driver_netlink::{Netns, NetnsId, RequestError};
 use super::interface;
 use crate::devices::Devices;
 use crate::links::{
-    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Presence,
-    Quarantined, Refusal,
+    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Plight,
+    Presence, Quarantined, Refusal,
 };
 
 /// Devices that are only a list. Their home is no real namespace.
@@ -135,14 +135,18 @@ impl Devices for FakeDevices {
         let mut state = self.state.lock().unwrap();
         let from = if netns.is_some() { "pod" } else { "anywhere" };
         state.log.push(format!("detach {uid} from {from}"));
-        let quarantined = |what: &str, away| Quarantined {
+        let quarantined = |what: &str, plight| Quarantined {
             device: record.attachments[0].device.name.clone(),
             reason: format!("device eth2 is {what}"),
-            away,
+            plight,
         };
-        let away = state.away.contains(uid).then(|| quarantined("stuck", true));
+        let stuck = || quarantined("stuck", Plight::Away);
+        let away = state.away.contains(uid).then(stuck);
         // Told once, as the kernel's own would be.
-        let bent = state.bent.remove(uid).then(|| quarantined("bent", false));
+        let bent = state
+            .bent
+            .remove(uid)
+            .then(|| quarantined("bent", Plight::Bent));
         let quarantined = away.into_iter().chain(bent);
         Detached {
             quarantined: quarantined.collect(),

@@ -62,7 +62,7 @@ async fn hardware_a_card_that_fell_home_under_a_name_of_the_kernels_is_restored(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hardware_a_card_that_is_pulled_out_of_a_pod_is_in_quarantine_until_it_is_released() {
+async fn hardware_a_card_that_is_pulled_out_of_a_pod_is_lost_until_it_is_plugged_in_again() {
     let Some(cards) = cards() else { return };
     let [card, far] = [IGB_0, E1000E].map(|model| cards.card(model).unwrap());
     let cluster = cluster(&[&card], &far).await;
@@ -80,17 +80,21 @@ async fn hardware_a_card_that_is_pulled_out_of_a_pod_is_in_quarantine_until_it_i
         "{listed}"
     );
 
-    card.plug().unwrap();
-    card.set_up().unwrap();
-    let device = card.device();
-    let links = || cluster.ask(Component::Discovery, &["links"]).unwrap();
-    let hidden = || links().contains("is in quarantine");
-    until_true("the card in quarantine", PATIENCE, hidden)
+    let is_gone = || !cluster.api.devices().contains_key(&card.device());
+    until_true("the card to be withdrawn", PATIENCE, is_gone)
         .await
         .unwrap();
-    let release = ["quarantine", "release", &device];
-    cluster.ask(Component::DraPlugin, &release).unwrap();
+
+    card.plug().unwrap();
+    card.set_up().unwrap();
     is_published(&cluster, &card).await;
+    let is_free = || {
+        let listed = cluster.ask(Component::DraPlugin, &["quarantine", "list"]);
+        !listed.unwrap().contains(&card.device())
+    };
+    until_true("the card to be let go", PATIENCE, is_free)
+        .await
+        .unwrap();
     let before = cluster.home().unwrap();
     let next = cluster.pod("next", &[&claim]);
     next.start().await.unwrap();

@@ -27,8 +27,7 @@ async fn a_record_is_seen_once_it_is_stored_and_gone_once_it_is_removed() {
     assert_eq!(book.record(&uid("c-1")).unwrap().attachments.len(), 1);
     let holder = book.holder(&"eth1".parse().unwrap()).unwrap();
     assert_eq!(holder.to_string(), "default/c-1");
-    let quarantined = vec![("eth1".parse().unwrap(), "bent".to_owned())];
-    book.remove(&uid("c-1"), quarantined).await.unwrap();
+    book.remove(&uid("c-1"), bent("eth1")).await.unwrap();
     assert!(book.records().is_empty() && book.holder(&"eth1".parse().unwrap()).is_none());
     assert_eq!(book.quarantined().len(), 1);
 }
@@ -52,8 +51,12 @@ async fn a_device_is_in_one_record_only() {
     assert!(!store.commits.lock().unwrap().is_empty());
 }
 
-fn bent(device: &str) -> Vec<(DeviceName, String)> {
-    vec![(device.parse().unwrap(), format!("{device} is bent"))]
+fn bent(device: &str) -> Devices {
+    vec![Unwell {
+        device: device.parse().unwrap(),
+        reason: format!("{device} is bent"),
+        lost: false,
+    }]
 }
 
 #[tokio::test]

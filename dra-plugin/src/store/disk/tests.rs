@@ -24,6 +24,7 @@ fn quarantine(device: &str) -> Quarantine {
         reason: "bent".into(),
         since: UNIX_EPOCH.checked_add(std::time::Duration::from_secs(1)),
         claim: None,
+        lost: false,
     }
 }
 

@@ -6,6 +6,7 @@ use network_driver_common::model::{
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, LinkKind, NewLink};
 
+use super::super::Plight;
 use super::node::{Node, address, config, full_config, link_in, neighbor, route};
 
 /// A link with everything that can be put back.
@@ -372,7 +373,7 @@ fn netns_a_link_that_died_with_its_pod_is_lost_and_told_once() {
         lost.reason,
         "device eth1 is lost: its link is neither in the pod nor on the node"
     );
-    assert!(!lost.away);
+    assert_eq!(lost.plight, Plight::Lost);
     assert!(link_in(&node.home, b"eth2").is_some());
     assert_eq!(node.detach(&record, None), []);
 }
@@ -403,7 +404,7 @@ fn netns_with_its_name_taken_a_link_comes_home_under_a_free_one() {
             "device eth1 is home, but not as it was: eth1 is taken at home: it is called {ours} instead of eth1"
         )
     );
-    assert!(!told.away);
+    assert_eq!(told.plight, Plight::Bent);
     let link = node.link(ours.as_bytes());
     assert!(link.flags.up());
     assert_eq!((link.mtu, &link.alias[..]), (1500, &b""[..]));

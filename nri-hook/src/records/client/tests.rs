@@ -151,6 +151,7 @@ async fn records_come_in_pages_and_count_once_they_are_whole() {
     let quarantined = |device: &str| wire::QuarantinedDevice {
         device: device.into(),
         reason: "device is bent".into(),
+        lost: false,
     };
     let bent = record("a", &["p"]).attachments[0].device.name.to_string();
     let broken = wire::Records {

@@ -15,8 +15,8 @@ use network_driver_netlink::{Netns, NetnsId};
 use super::{DEVICES, Kernel, NAMESPACES, Seen, home_name, identity};
 use crate::devices::Devices;
 use crate::links::{
-    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Presence,
-    Quarantined, Refusal, snapshot_of, still_away,
+    AttachError, AttachFailure, AttachedClaim, Detached, FindAttachedError, MarkedLink, Plight,
+    Presence, Quarantined, Refusal, snapshot_of, still_away,
 };
 use crate::testing::bare_snapshot;
 
@@ -194,11 +194,11 @@ impl State {
             let unfinished = kept
                 .as_ref()
                 .is_some_and(|kept| snapshot_of(kept, &device.name).is_some());
-            if let Some((phrase, away)) = self.fetch(claim, device, pod, unfinished).err() {
+            if let Some((phrase, plight)) = self.fetch(claim, device, pod, unfinished).err() {
                 quarantined.push(Quarantined {
                     device: device.name.clone(),
                     reason: format!("device {} {phrase}", device.name),
-                    away,
+                    plight,
                 });
             }
         }
@@ -210,16 +210,16 @@ impl State {
         Detached { quarantined }
     }
 
-    /// Brings a device home and makes it look as it did. The error says why not, and whether it is still away.
+    /// Brings a device home and makes it look as it did. The error says why not, and how it is.
     fn fetch(
         &mut self,
         claim: &ClaimUid,
         device: &Device,
         pod: Option<NetnsId>,
         unfinished: bool,
-    ) -> Result<(), (&'static str, bool)> {
+    ) -> Result<(), (&'static str, Plight)> {
         let Some(link) = self.link(device) else {
-            let lost = ("is lost", false);
+            let lost = ("is lost", Plight::Lost);
             return if unfinished { Err(lost) } else { Ok(()) };
         };
         let ours = unfinished || link.mark.as_ref() == Some(claim);
@@ -232,7 +232,7 @@ impl State {
             // In a namespace that is not looked into.
             (false, true) => {
                 return if unfinished {
-                    Err(("is lost", false))
+                    Err(("is lost", Plight::Lost))
                 } else {
                     Ok(())
                 };
@@ -240,12 +240,14 @@ impl State {
             (true, true) => {}
         }
         if link.place != Place::Home {
-            self.step().map_err(|_| ("cannot be moved home", true))?;
+            self.step()
+                .map_err(|_| ("cannot be moved home", Plight::Away))?;
             if let Some(link) = self.link(device) {
                 link.place = Place::Home;
             }
         }
-        self.step().map_err(|_| ("is not as it was", false))?;
+        self.step()
+            .map_err(|_| ("is not as it was", Plight::Bent))?;
         if let Some(link) = self.link(device) {
             (link.mark, link.altered) = (None, false);
         }

@@ -51,6 +51,8 @@ struct Plugin {
     runs: bool,
     records: BTreeMap<ClaimUid, Record>,
     quarantined: BTreeSet<DeviceName>,
+    /// Those of them that are lost.
+    gone: BTreeSet<DeviceName>,
     /// Claims whose records were lost with the database.
     lost: BTreeSet<ClaimUid>,
 }
@@ -120,6 +122,7 @@ impl<K: Kernel> Node<K> {
         };
         self.deliver();
         self.bury().await;
+        self.let_go_what_returns();
         match op.what {
             What::Unprepare(claim, _) => self.others_untouched(claim, &before)?,
             What::CatchUp if outcome == "done" => self.nothing_that_leaves_is_defined()?,

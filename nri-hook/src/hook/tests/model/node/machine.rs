@@ -10,7 +10,7 @@ use super::{CLAIMS, Node, Running, holds, uid};
 use crate::cdi;
 use crate::hook::Hook;
 use crate::hook::catch_up::Failures;
-use crate::links::Quarantined;
+use crate::links::{Plight, Quarantined};
 use crate::metrics::Metrics;
 use crate::nri::PodEvents;
 
@@ -48,7 +48,11 @@ impl<K: Kernel> Node<K> {
         let quarantined = self.plugin.quarantined.iter().map(|device| Quarantined {
             device: device.clone(),
             reason: "bent".into(),
-            away: false,
+            plight: if self.plugin.gone.contains(device) {
+                Plight::Lost
+            } else {
+                Plight::Bent
+            },
         });
         let quarantined: Vec<_> = quarantined.collect();
         let records = self.plugin.records.values().cloned().collect();
@@ -130,6 +134,7 @@ impl<K: Kernel> Node<K> {
             self.kernel.unplug(device);
             self.kernel.plug(device);
             self.plugin.quarantined.remove(&name);
+            self.plugin.gone.remove(&name);
         }
     }
 

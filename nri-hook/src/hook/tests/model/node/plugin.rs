@@ -10,7 +10,7 @@ use network_driver_proto::bus::report::Event as Reported;
 use network_driver_proto::bus::{self, ClaimRef, Order};
 
 use super::super::life::Cut;
-use super::super::{Kernel, Seen, home_name};
+use super::super::{DEVICES, Kernel, Seen, home_name};
 use super::{CLAIMS, Node, Outcome, holds, uid};
 use crate::devices::Devices;
 use crate::hook::Hook;
@@ -46,7 +46,8 @@ impl<K: Kernel> Node<K> {
             record.attachments.push(attachment);
         }
         record.boot_id = self.boots.to_string();
-        record.prepared += Duration::from_secs(self.prepares.into());
+        let later = Duration::from_secs(self.prepares.into());
+        record.prepared = record.prepared.checked_add(later).unwrap();
         record
     }
 
@@ -139,8 +140,30 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn quarantine(&mut self, devices: &[bus::QuarantinedDevice]) {
-        let names = devices.iter().map(|device| device.device.parse().unwrap());
-        self.plugin.quarantined.extend(names);
+        for device in devices {
+            let name: DeviceName = device.device.parse().unwrap();
+            if device.lost {
+                self.plugin.gone.insert(name.clone());
+            } else {
+                self.plugin.gone.remove(&name);
+            }
+            self.plugin.quarantined.insert(name);
+        }
+    }
+
+    /// Discovery offers what is at home without a mark: what was lost is let go then.
+    pub(super) fn let_go_what_returns(&mut self) {
+        let marked = self.kernel.devices().marked_at_home().unwrap();
+        for device in 0..DEVICES {
+            let name = DeviceName::of(&self.kernel.identity(device));
+            let offered = matches!(self.kernel.look(device), Seen::Home { .. })
+                && !marked.iter().any(|link| link.device == name);
+            let records = &self.plugin.records;
+            let held = records.values().any(|record| holds(record, &name));
+            if offered && !held && self.plugin.gone.remove(&name) {
+                self.plugin.quarantined.remove(&name);
+            }
+        }
     }
 
     /// The hook's reports reach dra-plugin.
