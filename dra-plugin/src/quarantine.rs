@@ -3,9 +3,9 @@
 //! is not what it was allocated. Of a device that is lost there is nothing to put right: it is let go as soon as discovery
 //! offers a link with its identity, which is a new one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use network_driver_common::cli::table;
 use network_driver_common::error::sentence;
@@ -13,6 +13,7 @@ use network_driver_common::model::{DeviceName, InvalidDeviceName, Quarantine};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus::QuarantinedDevice;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{error, info, warn};
 
@@ -34,6 +35,10 @@ pub(crate) struct Unwell {
 
 /// Some of them.
 pub(crate) type Devices = Vec<Unwell>;
+
+/// How long a lost device has to be offered until it counts as there. What a record held is offered until discovery hears
+/// that none does any more.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
 /// Most characters of a reason that are kept.
 const MAX_REASON: usize = 500;
@@ -91,28 +96,24 @@ impl Driver {
     /// Lets lost devices go that discovery offers again, for ever.
     pub(crate) async fn let_go_what_returns(&self) -> Infallible {
         let (mut offered, mut records) = (self.inventory.changes(), self.book.changes());
-        // One that is in quarantine from before was not offered meanwhile. Later ones were until their record went.
-        let mut missed: BTreeSet<DeviceName> = self.lost().into_iter().collect();
+        let mut since: BTreeMap<DeviceName, Instant> = BTreeMap::new();
         loop {
-            for device in self.lost() {
-                match self.inventory.device(&device) {
-                    Lookup::Missing => {
-                        missed.insert(device);
-                    }
-                    Lookup::Found(_) if missed.contains(&device) => {
-                        if self.let_go(&device).await {
-                            missed.remove(&device);
-                        }
-                    }
-                    Lookup::Found(_) | Lookup::NotReceived => {}
+            let mut lost = self.lost();
+            lost.retain(|device| matches!(self.inventory.device(device), Lookup::Found(_)));
+            since.retain(|device, _| lost.contains(device));
+            for device in lost {
+                let since = since.entry(device.clone()).or_insert_with(Instant::now);
+                if since.elapsed() >= SETTLED {
+                    // What is refused is tried again after as long.
+                    *since = Instant::now();
+                    self.let_go(&device).await;
                 }
             }
-            let changed = tokio::select! {
-                changed = offered.changed() => changed,
-                changed = records.changed() => changed,
-            };
-            if changed.is_err() {
-                std::future::pending::<()>().await; // the daemon is about to end
+            let next = since.values().min().copied();
+            tokio::select! {
+                () = after(next, SETTLED) => {}
+                Ok(()) = offered.changed() => {}
+                Ok(()) = records.changed() => {}
             }
         }
     }
@@ -125,19 +126,25 @@ impl Driver {
         free.map(|quarantine| quarantine.device.clone()).collect()
     }
 
-    async fn let_go(&self, device: &DeviceName) -> bool {
+    async fn let_go(&self, device: &DeviceName) {
         match self.book.readmit(device).await {
             Ok(()) => {
                 info!(device = %device, "lost device is there again");
                 let note = format!("device {device}, which was lost, is there again");
                 self.tell_released(device, note);
-                true
             }
             Err(failed) => {
                 warn!(device = %device, err = sentence(&failed), "lost device is there again and stays in quarantine");
-                false
             }
         }
+    }
+}
+
+/// Waits until so long after a moment, for ever where there is none.
+async fn after(moment: Option<Instant>, wait: Duration) {
+    match moment.and_then(|moment| moment.checked_add(wait)) {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -223,8 +230,6 @@ pub(crate) fn json<'a>(quarantined: impl IntoIterator<Item = &'a Quarantine>) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use network_driver_common::model::ClaimRef;
 
     use super::*;
