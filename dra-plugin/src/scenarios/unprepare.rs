@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use network_driver_common::model::ClaimRef;
@@ -34,6 +35,28 @@ async fn the_record_goes_once_the_hook_has_released_every_device() {
     // The second time without a record: the hook may know more.
     let released = "release c-1";
     assert_eq!(orders, ["check c-1", "commit c-1", released, released]);
+}
+
+#[tokio::test]
+async fn a_hook_that_was_given_the_record_while_it_was_being_removed_is_asked_too() {
+    let node = Node::start().await;
+    let hook = node.hook().await;
+    node.api.allocate("c-1", &["eth1"], None);
+    node.prepare_one("c-1").await.unwrap();
+    node.store.slow.store(true, Ordering::SeqCst);
+    let (done, next) = tokio::join!(node.unprepare("c-1"), async {
+        until("the release is answered", || {
+            hook.state().orders.ends_with(&["release c-1".into()])
+        })
+        .await;
+        let next = node.hook().await;
+        until("it has the records", || next.state().synced).await;
+        assert_eq!(next.state().records.len(), 1);
+        node.store.slow.store(false, Ordering::SeqCst);
+        next
+    });
+    done.unwrap();
+    assert_eq!(next.state().orders, ["release c-1"]);
 }
 
 #[tokio::test]

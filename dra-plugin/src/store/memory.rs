@@ -10,10 +10,15 @@ use super::{Change, CommitError, Store};
 pub(crate) struct Memory {
     pub(crate) commits: Arc<Mutex<Vec<Vec<Change>>>>,
     pub(crate) refuse: Arc<AtomicBool>,
+    /// Writes take as long as this is so.
+    pub(crate) slow: Arc<AtomicBool>,
 }
 
 impl Store for Memory {
     fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        while self.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         if self.refuse.load(Ordering::SeqCst) {
             return Err(CommitError::Sync(std::io::ErrorKind::StorageFull.into()));
         }
