@@ -111,6 +111,7 @@ pub(crate) async fn run(args: &PreflightArgs, daemon: &DaemonArgs) -> Result<(),
         &args.start_hook,
         daemon.start_hook_dir.as_deref(),
     ));
+    findings.push(node::settings());
     findings.push(node::links());
     report(&findings, &args.termination_log)
 }

@@ -206,6 +206,7 @@ resource.k8s.io/{{ $api }}
     - {name: nri, mountPath: {{ dir .Values.nri.socketPath }}}
     - {name: cdi, mountPath: {{ .Values.cdi.dir }}}
     - {name: links, mountPath: {{ .Values.nriHook.stateDir }}}
+    - {name: link-settings, mountPath: /host/proc/sys/net}
     - {name: records, mountPath: {{ .Values.draPlugin.stateDir }}}
     - {name: kubelet-registry, mountPath: {{ .Values.kubelet.rootDir }}/plugins_registry, readOnly: true}
     {{- if .Values.gate.startHook }}

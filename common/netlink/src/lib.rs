@@ -30,7 +30,7 @@ pub use dump::{Dump, Dumper};
 pub use error::{BuildError, Malformed, MonitorError, OpenSocketError, RequestError};
 pub use link::{
     Link, LinkChange, LinkFlags, LinkKind, LinkSettings, MacvlanMode, NewLink, OperState,
-    ParentDevice, WriteSettingError,
+    ParentDevice, WriteSettingError, check_setting_files,
 };
 pub use monitor::{Event, Group, Monitor};
 pub use neighbor::Neighbor;

@@ -11,7 +11,7 @@ use crate::error::Malformed;
 use crate::message::{Attributes, number, text, u8_at, u16_at, u32_at, until_nul};
 use attribute as ifla;
 pub use request::{LinkChange, LinkKind, MacvlanMode, NewLink};
-pub use settings::{LinkSettings, WriteSettingError};
+pub use settings::{LinkSettings, WriteSettingError, check_setting_files};
 
 /// Size of `struct ifinfomsg`.
 const HEADER: usize = 16;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use network_driver_netlink::{WriteSettingError, check_setting_files};
+
 use super::{Finding, Verdict};
 use crate::links::{Survey, survey};
 
@@ -41,6 +43,23 @@ fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut next = || numbers.next()?.parse().ok();
     Some((next()?, next()?))
+}
+
+/// Whether the settings of links can be put back as they were.
+pub(super) fn settings() -> Finding {
+    judge_settings(check_setting_files())
+}
+
+fn judge_settings(checked: Result<(), WriteSettingError>) -> Finding {
+    let Err(error) = checked else {
+        return Finding::new(Verdict::Ok, "settings", "those of links can be written");
+    };
+    let text = format!(
+        "IPv6 settings of a link that a pod has changed cannot be put back: {}; mount the node's /proc/sys/net at \
+         /host/proc/sys/net",
+        crate::chain(&error)
+    );
+    Finding::new(Verdict::Warn, "settings", text)
 }
 
 /// Which links there are, and which of them the node itself needs.
@@ -100,6 +119,21 @@ mod tests {
             assert_eq!(judge_kernel(release).verdict, verdict, "{release}");
         }
         assert!(kernel().text.starts_with("Linux "), "{}", kernel());
+    }
+
+    #[test]
+    fn settings_that_cannot_be_written_are_a_warning_with_the_cure() {
+        assert_eq!(judge_settings(Ok(())).verdict, Verdict::Ok);
+        let finding = judge_settings(Err(WriteSettingError::File {
+            path: "/proc/sys/net/x".into(),
+            source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
+        }));
+        assert_eq!(finding.verdict, Verdict::Warn);
+        assert_eq!(
+            finding.text,
+            "IPv6 settings of a link that a pod has changed cannot be put back: write /proc/sys/net/x: read-only \
+             filesystem or storage medium; mount the node's /proc/sys/net at /host/proc/sys/net"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -254,19 +255,41 @@ pub(crate) fn write(index: u32, sysctl: &Sysctl, value: i32) -> Result<Request, 
     )
 }
 
+fn root() -> &'static Path {
+    let mounted = Path::new(MOUNTED);
+    if mounted.is_dir() {
+        mounted
+    } else {
+        Path::new(OWN)
+    }
+}
+
+/// Looks whether this process may write the settings of links that only files take, and changes none. A node without IPv6
+/// has no such settings.
+///
+/// # Errors
+/// The file that it may not write, and why.
+pub fn check_setting_files() -> Result<(), WriteSettingError> {
+    check_files(root())
+}
+
+fn check_files(root: &Path) -> Result<(), WriteSettingError> {
+    let path = root.join("ipv6/conf/default/accept_ra");
+    match File::options().write(true).open(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(WriteSettingError::File { path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes settings of a link of a namespace through files. Returns those that were not written.
 pub(crate) fn write_files(
     netns: &Netns,
     link: &IfName,
     settings: Vec<(Sysctl, i32)>,
 ) -> Vec<WriteSettingError> {
-    let mounted = Path::new(MOUNTED);
-    let root = if mounted.is_dir() {
-        mounted
-    } else {
-        Path::new(OWN)
-    };
-    let link = link.clone();
+    let (root, link) = (root(), link.clone());
     // What the files mean goes by the thread's namespace, not by where they are mounted.
     let written = netns.run(move || {
         let written = settings.iter().map(|(sysctl, value)| {
@@ -301,6 +324,22 @@ fn text(sysctl: &Sysctl, value: i32) -> String {
 mod tests {
     use super::*;
     use crate::recorded;
+
+    #[test]
+    fn a_file_that_may_not_be_written_is_named_and_none_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        check_files(dir.path()).unwrap();
+        let conf = dir.path().join("ipv6/conf/default");
+        std::fs::create_dir_all(&conf).unwrap();
+        let file = conf.join("accept_ra");
+        std::fs::write(&file, "1").unwrap();
+        check_files(dir.path()).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"1");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap(); // also refused to root
+        let error = check_files(dir.path()).unwrap_err().to_string();
+        assert_eq!(error, format!("write {}", file.display()));
+    }
 
     #[test]
     fn settings_are_read_with_their_names_and_what_nobody_sets_is_left_out() {

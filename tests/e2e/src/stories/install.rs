@@ -27,6 +27,7 @@ pub(super) async fn preflight_says_what_the_node_lacks(case: &Case) -> Result<()
         "ok    cdi ",
         "ok    records ",
         "ok    state ",
+        "ok    settings",
         "needed by the node (uplink0 carries the default route)",
     ] {
         contains(&lines, line)?;
