@@ -1,5 +1,6 @@
 //! Getting a pod's claims into its sandbox: all of them, or none and an error.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +81,18 @@ impl AttachPodError {
             | Self::NotBack(_)
             | Self::Define { .. }
             | Self::Panicked(_) => "InterfaceAttachFailed",
+        }
+    }
+
+    /// Whether the sandbox has ended before it could be served: nothing has gone wrong for its pod, which has another one
+    /// by then or has ended itself.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Stopped => true,
+            Self::Netns(OpenNetnsError::Open { source, .. }) => {
+                source.kind() == ErrorKind::NotFound
+            }
+            _ => false,
         }
     }
 

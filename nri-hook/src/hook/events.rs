@@ -154,8 +154,12 @@ impl<D: Devices> Hook<D> {
         // One that came while we waited is not ours to work on; it is caught up with.
         records.retain(|record| claims.contains(&record.claim.uid));
         let attached = self.attach(pod, &records, stop_at).await;
-        if let Err(error) = &attached {
-            self.report_failure(pod, &records, error);
+        match &attached {
+            Err(error) if error.is_over() => {
+                debug!(sandbox = %pod.sandbox, err = error.sentence(), "sandbox has ended before it was served");
+            }
+            Err(error) => self.report_failure(pod, &records, error),
+            Ok(_) => {}
         }
         attached
     }

@@ -4,6 +4,7 @@ mod model;
 mod netns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -274,7 +275,7 @@ async fn a_namespace_that_is_none_is_refused() {
     let node = Node::new();
     node.hook.records.commit(record("c", &["p"]));
     let file = node.dir.path().join("plain");
-    std::fs::write(&file, "").unwrap();
+    fs::write(&file, "").unwrap();
     let pod = pod("s1", "p", file.to_str());
     assert!(node.hook.run_pod_sandbox(pod, request(2000)).await.is_err());
     assert!(node.log().is_empty());
@@ -284,7 +285,7 @@ async fn a_namespace_that_is_none_is_refused() {
 async fn an_id_that_cannot_be_defined_undoes_the_attach() {
     let node = Node::new();
     node.hook.records.commit(record("c", &["p"]));
-    std::fs::write(node.dir.path().join("cdi"), "no directory").unwrap();
+    fs::write(node.dir.path().join("cdi"), "no directory").unwrap();
     let error = node.run("s1", "p").await.unwrap_err();
     assert!(error.contains("CDI id cannot be defined"), "{error}");
     assert_eq!(node.log(), ["attach c", "detach c from pod"]);
@@ -357,7 +358,7 @@ async fn a_sandbox_that_ended_without_a_word_gives_way() {
     let node = Node::new();
     node.hook.records.commit(record("c", &["p", "q"]));
     node.run("s1", "p").await.unwrap();
-    std::fs::remove_file(node.netns("s1")).unwrap();
+    fs::remove_file(node.netns("s1")).unwrap();
     node.run("s2", "q").await.unwrap();
     assert!(node.is_attached("c", "s2"));
 }
@@ -426,6 +427,24 @@ async fn an_abandon_waits_for_the_check_that_it_takes_back() {
     };
     tokio::join!(abandon, check);
     assert!(node.hook.records.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_sandbox_that_has_ended_before_it_was_served_is_nothing_to_tell_its_pod() {
+    let node = Node::new();
+    node.hook.records.commit(record("c", &["p"]));
+    let pod = node.pod("s1", "p");
+    fs::remove_file(node.netns("s1")).unwrap();
+    let refused = node.hook.run_pod_sandbox(pod, request(2000)).await;
+    assert!(refused.unwrap_err().contains("cannot be used"));
+    assert!(node.reports().is_empty(), "{:?}", node.reports());
+    // What is there and no namespace is a fault of the node's set-up.
+    let pod = node.pod("s2", "p");
+    fs::remove_file(node.netns("s2")).unwrap();
+    fs::write(node.netns("s2"), "").unwrap();
+    let refused = node.hook.run_pod_sandbox(pod, request(2000)).await;
+    refused.unwrap_err();
+    assert_eq!(node.reports(), ["c failed in s2"]);
 }
 
 #[tokio::test]
@@ -587,7 +606,7 @@ async fn a_pod_that_waits_for_a_device_that_is_quarantined_is_refused_with_the_r
 async fn what_the_undo_of_an_undefined_id_quarantines_is_reported() {
     let node = Node::new();
     node.hook.records.commit(record("c", &["p"]));
-    std::fs::write(node.dir.path().join("cdi"), "no directory").unwrap();
+    fs::write(node.dir.path().join("cdi"), "no directory").unwrap();
     node.hook
         .devices
         .set(|state| state.bent = BTreeSet::from([claim("c")]));
@@ -799,7 +818,7 @@ async fn a_sandbox_is_over_when_its_namespace_is_gone_not_when_the_list_lacks_it
     node.log();
     node.hook.synchronize(Vec::new()).await;
     assert!(node.is_attached("c", "s1"));
-    std::fs::remove_file(node.netns("s1")).unwrap();
+    fs::remove_file(node.netns("s1")).unwrap();
     node.hook.synchronize(Vec::new()).await;
     node.catch_up_until("home", || node.hook.sandboxes.held().is_empty())
         .await;
