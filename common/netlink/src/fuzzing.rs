@@ -1,12 +1,16 @@
 //! Fuzz targets: what the kernel says. See `network-driver-fuzzing`.
 
+use std::sync::LazyLock;
+
 use network_driver_common::model::Protected;
 use network_driver_fuzzing::Target;
 
 use crate::address::Address;
+use crate::ethtool::{self, FeatureNames};
 use crate::link::{Link, LinkMessage};
 use crate::message::{Attributes, Messages, verdict};
 use crate::monitor;
+use crate::recorded;
 use crate::route::RouteEntry;
 use crate::uplink::protected_links;
 
@@ -67,6 +71,25 @@ fn netlink_routes() {
         for body in bodies(datagram) {
             if let Ok(Some(found)) = RouteEntry::parse(body) {
                 assert!(found.next_hops.len() <= body.len() / 8);
+            }
+        }
+    });
+}
+
+#[test]
+fn netlink_features() {
+    target("netlink_features").run(|datagram| {
+        static KNOWN: LazyLock<FeatureNames> = LazyLock::new(|| {
+            let bytes = recorded::bytes(recorded::FEATURE_NAMES);
+            FeatureNames::parse(recorded::messages(&bytes)[0].body).unwrap()
+        });
+        for body in bodies(datagram) {
+            if let Ok(names) = FeatureNames::parse(body) {
+                assert!(names.numbered().count() <= body.len() / 8);
+            }
+            if let Ok(found) = ethtool::parse(body, &KNOWN) {
+                let count = KNOWN.numbered().count();
+                assert!(found.wanted.len().max(found.active.len()) <= count);
             }
         }
     });

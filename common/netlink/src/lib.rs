@@ -8,6 +8,8 @@
 mod address;
 mod dump;
 mod error;
+mod ethtool;
+mod exchange;
 #[cfg(test)]
 mod fuzzing;
 mod link;
@@ -28,6 +30,7 @@ pub mod uplink;
 pub use address::{Address, protocol};
 pub use dump::{Dump, Dumper};
 pub use error::{BuildError, Malformed, MonitorError, OpenSocketError, RequestError};
+pub use ethtool::{Ethtool, Features};
 pub use link::{
     Link, LinkChange, LinkFlags, LinkKind, LinkSettings, MacvlanMode, NewLink, OperState,
     ParentDevice, WriteSettingError, check_setting_files,

@@ -1,6 +1,7 @@
 //! A link as the kernel describes it, and what can be asked for of one.
 
 mod attribute;
+mod parameter;
 mod port;
 pub(crate) mod request;
 pub(crate) mod settings;

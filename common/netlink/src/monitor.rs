@@ -4,7 +4,7 @@ use std::io;
 
 use network_driver_common::model::IfName;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockFlag};
+use nix::sys::socket::{MsgFlags, SockFlag, SockProtocol};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -141,7 +141,7 @@ impl Monitor {
 fn transport(groups: &[Group], unread_bytes: usize) -> Result<Transport, OpenSocketError> {
     let bits = groups.iter().fold(0, |bits, group| bits | group.bit());
     let open = || {
-        let transport = Transport::open(bits, SockFlag::SOCK_NONBLOCK)?;
+        let transport = Transport::open(SockProtocol::NetlinkRoute, bits, SockFlag::SOCK_NONBLOCK)?;
         transport.reserve(unread_bytes)?;
         Ok(transport)
     };

@@ -8,6 +8,8 @@ pub(crate) const LINKS: &str = include_str!("../testdata/links.hex");
 pub(crate) const HARDWARE_LINK: &str = include_str!("../testdata/hardware_link.hex");
 pub(crate) const ADDRESSES: &str = include_str!("../testdata/addresses.hex");
 pub(crate) const ROUTES: &str = include_str!("../testdata/routes.hex");
+pub(crate) const FEATURES: &str = include_str!("../testdata/features.hex");
+pub(crate) const FEATURE_NAMES: &str = include_str!("../testdata/feature_names.hex");
 
 pub(crate) fn bytes(recorded: &str) -> Vec<u8> {
     let lines = recorded.lines().filter(|line| !line.starts_with('#'));
@@ -25,7 +27,15 @@ pub(crate) fn messages(bytes: &[u8]) -> Vec<Message<'_>> {
 
 /// Random bytes, and recordings of every kind with some bytes changed or cut off.
 pub(crate) fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    let recordings = [LINKS, HARDWARE_LINK, ADDRESSES, ROUTES].map(bytes);
+    let recordings = [
+        LINKS,
+        HARDWARE_LINK,
+        ADDRESSES,
+        ROUTES,
+        FEATURES,
+        FEATURE_NAMES,
+    ]
+    .map(bytes);
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8);
     let recorded = (
         prop::sample::select(recordings.to_vec()),

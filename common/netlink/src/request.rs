@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use neli::consts::nl::NlmF;
+use neli::consts::nl::{NlType, NlmF};
 use neli::consts::rtnl::{RtaType, Rtm};
 use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::rtnl::{Rtattr, RtattrBuilder};
@@ -15,6 +15,8 @@ use crate::error::BuildError;
 const MAX_PAYLOAD: usize = 4096;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
+/// Version of the families that are asked: `nlctrl` is at 2 and `ethtool` at 1, and neither looks at it.
+const GENERIC_VERSION: u8 = 1;
 /// Where `nlmsg_seq` stands.
 const SEQUENCE: std::ops::Range<usize> = 8..12;
 
@@ -55,9 +57,23 @@ impl Request {
         Self::new(name, kind, NlmF::DUMP, body)
     }
 
-    fn new<P: Size + ToBytes>(
+    /// A request to a family of generic netlink: `struct genlmsghdr` (linux/genetlink.h) and attributes.
+    pub(crate) fn generic(
         name: &'static str,
-        kind: Rtm,
+        family: u16,
+        command: u8,
+        attributes: Attributes<u16>,
+    ) -> Result<Self, BuildError> {
+        let mut body = Cursor::new(vec![command, GENERIC_VERSION, 0, 0]);
+        body.set_position(4);
+        let attributes = attributes.finish();
+        attributes.to_bytes(&mut body).map_err(BuildError::of)?;
+        Self::new(name, family, NlmF::ACK, Buffer::from(body.into_inner()))
+    }
+
+    fn new<T: NlType, P: Size + ToBytes>(
+        name: &'static str,
+        kind: T,
         flags: NlmF,
         body: P,
     ) -> Result<Self, BuildError> {
@@ -78,7 +94,7 @@ impl Request {
     /// One that the kernel has no answer to: `NLMSG_NOOP`, not to be acknowledged.
     #[cfg(test)]
     pub(crate) fn silent() -> Result<Self, BuildError> {
-        Self::new("say nothing", 1.into(), NlmF::empty(), Buffer::new())
+        Self::new("say nothing", 1_u16, NlmF::empty(), Buffer::new())
     }
 
     /// The bytes to send under a sequence number.

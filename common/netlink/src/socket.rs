@@ -1,7 +1,5 @@
 //! A blocking rtnetlink socket that asks the kernel and changes what is in its namespace, one request at a time.
 
-mod exchange;
-
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -11,17 +9,17 @@ use network_driver_common::model::{
     IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute, Sysctl,
 };
 use nix::errno::Errno;
-use nix::sys::socket::SockFlag;
+use nix::sys::socket::SockProtocol;
 
 use crate::address::{self, Address};
 use crate::error::{BuildError, Malformed, OpenSocketError, RequestError};
+use crate::exchange::Exchange;
 use crate::link::{self, Link, LinkChange, LinkMessage, LinkSettings, NewLink, WriteSettingError};
 use crate::message::{INET, INET6};
 use crate::neighbor::{self, Neighbor};
 use crate::netns::Netns;
 use crate::request::Request;
 use crate::route::{self, RouteEntry};
-use crate::transport::{BUFFER_BYTES, Transport};
 
 /// What the kernel says of a destination without a route, or with one of type unreachable, prohibit or blackhole.
 const UNREACHABLE: &[Errno] = &[
@@ -37,29 +35,12 @@ const UNREACHABLE: &[Errno] = &[
 /// Every method waits for the kernel, which does the work while it takes the request: a change of a link waits there
 /// for all others on the machine (while someone moves a link, some 28 ms), and nothing can interrupt that wait.
 #[derive(Debug)]
-pub struct Socket {
-    transport: Transport,
-    buffer: Vec<u8>,
-    sequence: u32,
-    deadline: Option<Instant>,
-    /// An answer may still be on its way: the request before was given up.
-    stale: bool,
-    /// The socket has a time limit set.
-    timed: bool,
-}
+pub struct Socket(Exchange);
 
 impl Socket {
     /// Opens in the calling thread's namespace.
     pub fn open() -> Result<Self, OpenSocketError> {
-        let transport = Transport::open(0, SockFlag::empty()).map_err(OpenSocketError::Open)?;
-        Ok(Self {
-            transport,
-            buffer: vec![0; BUFFER_BYTES],
-            sequence: 0,
-            deadline: None,
-            stale: false,
-            timed: false,
-        })
+        Exchange::open(SockProtocol::NetlinkRoute).map(Self)
     }
 
     /// Opens in another namespace.
@@ -70,17 +51,17 @@ impl Socket {
     /// When to give up; `None` for never. It is looked at before a request is sent and while its answer is awaited: a
     /// request that the kernel has taken up is never cut short, see [`Socket`].
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+        self.0.set_deadline(deadline);
     }
 
     /// All links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, RequestError> {
-        self.dump(link::request::dump(), without_settings)
+        self.0.dump(link::request::dump(), without_settings)
     }
 
     /// All links of the namespace with their settings there, in the same time as without.
     pub fn links_with_settings(&mut self) -> Result<Vec<(Link, LinkSettings)>, RequestError> {
-        self.dump(link::request::dump(), with_settings)
+        self.0.dump(link::request::dump(), with_settings)
     }
 
     /// The link of that number with its settings, if there is one.
@@ -105,7 +86,7 @@ impl Socket {
             .partition(|(sysctl, _)| link::settings::over_netlink(sysctl));
         let mut failed = Vec::new();
         for (sysctl, value) in here {
-            let written = self.change(link::settings::write(index, &sysctl, value));
+            let written = self.0.change(link::settings::write(index, &sysctl, value));
             failed.extend(
                 written
                     .err()
@@ -134,7 +115,7 @@ impl Socket {
         parse: fn(&[u8]) -> Result<Option<T>, Malformed>,
     ) -> Result<Option<T>, RequestError> {
         let mut found = None;
-        let result = self.exchange(request, &mut |message| {
+        let result = self.0.ask(request, &mut |message| {
             found = parse(message.body)?;
             Ok(())
         });
@@ -144,7 +125,7 @@ impl Socket {
 
     /// Changes a link, in one request but not all-or-nothing: after an error look what has become of it.
     pub fn change_link(&mut self, index: u32, change: &LinkChange) -> Result<(), RequestError> {
-        self.change(link::request::change(index, change))
+        self.0.change(link::request::change(index, change))
     }
 
     /// Moves a link to another namespace under that name, in one request. It loses addresses and routes and is down.
@@ -153,7 +134,7 @@ impl Socket {
     /// Not all-or-nothing: after `EEXIST` (the name is taken there) it may be in `to` under its old name, so look there
     /// too. [`Socket::link_by_name`] over there tells beforehand.
     pub fn move_link(&mut self, index: u32, to: &Netns, name: &IfName) -> Result<(), RequestError> {
-        self.change(link::request::move_to(index, to, name))
+        self.0.change(link::request::move_to(index, to, name))
     }
 
     /// Makes a link, where it is to be.
@@ -161,22 +142,22 @@ impl Socket {
     /// # Errors
     /// `EOPNOTSUPP` when the kernel has no such kind of link.
     pub fn create_link(&mut self, link: &NewLink) -> Result<(), RequestError> {
-        self.change(link::request::create(link))
+        self.0.change(link::request::create(link))
     }
 
     /// Deletes a link; hardware cannot be deleted.
     pub fn delete_link(&mut self, index: u32) -> Result<(), RequestError> {
-        self.change(link::request::delete(index))
+        self.0.change(link::request::delete(index))
     }
 
     /// Gives a link one more name, of at most 127 bytes.
     pub fn add_altname(&mut self, index: u32, name: &[u8]) -> Result<(), RequestError> {
-        self.change(link::request::add_altname(index, name))
+        self.0.change(link::request::add_altname(index, name))
     }
 
     /// Takes an alternative name from a link.
     pub fn delete_altname(&mut self, index: u32, name: &[u8]) -> Result<(), RequestError> {
-        self.change(link::request::delete_altname(index, name))
+        self.0.change(link::request::delete_altname(index, name))
     }
 
     /// The addresses of all links, or of one: IPv4 first, each family in the kernel's order. Asked per family, since
@@ -185,8 +166,13 @@ impl Socket {
     /// # Errors
     /// `ENODEV` when `index` names no link.
     pub fn addresses(&mut self, index: Option<u32>) -> Result<Vec<Address>, RequestError> {
-        let mut found = self.dump_family(INET, address::dump(INET, index), Address::parse)?;
-        found.extend(self.dump_family(INET6, address::dump(INET6, index), Address::parse)?);
+        let mut found = self
+            .0
+            .dump_family(INET, address::dump(INET, index), Address::parse)?;
+        found.extend(
+            self.0
+                .dump_family(INET6, address::dump(INET6, index), Address::parse)?,
+        );
         Ok(found)
     }
 
@@ -196,12 +182,12 @@ impl Socket {
         index: u32,
         address: &SnapshotAddress,
     ) -> Result<(), RequestError> {
-        self.change(address::add(index, address))
+        self.0.change(address::add(index, address))
     }
 
     /// Takes an address from a link. If the link does not have it, all is well.
     pub fn delete_address(&mut self, index: u32, address: &IpNet) -> Result<(), RequestError> {
-        let result = self.change(address::delete(index, address));
+        let result = self.0.change(address::delete(index, address));
         unless(result, &[Errno::EADDRNOTAVAIL])
     }
 
@@ -216,26 +202,31 @@ impl Socket {
     }
 
     fn some_routes(&mut self, index: Option<u32>) -> Result<Vec<RouteEntry>, RequestError> {
-        let mut found = self.dump_family(INET, route::dump(INET, index), RouteEntry::parse)?;
-        found.extend(self.dump_family(INET6, route::dump(INET6, index), RouteEntry::parse)?);
+        let mut found = self
+            .0
+            .dump_family(INET, route::dump(INET, index), RouteEntry::parse)?;
+        found.extend(
+            self.0
+                .dump_family(INET6, route::dump(INET6, index), RouteEntry::parse)?,
+        );
         Ok(found)
     }
 
     /// Adds a route over a link. If it is there, next hop and all, all is well.
     pub fn add_route(&mut self, index: u32, route: &SnapshotRoute) -> Result<(), RequestError> {
-        let result = self.change(route::add(index, route));
+        let result = self.0.change(route::add(index, route));
         unless(result, &[Errno::EEXIST])
     }
 
     /// Deletes a route over a link. If it is not there, all is well.
     pub fn delete_route(&mut self, index: u32, route: &SnapshotRoute) -> Result<(), RequestError> {
-        let result = self.change(route::delete(index, route));
+        let result = self.0.change(route::delete(index, route));
         unless(result, &[Errno::ESRCH])
     }
 
     /// The neighbours of all links, or of one: IPv4 first, in no order.
     pub fn neighbors(&mut self, index: Option<u32>) -> Result<Vec<Neighbor>, RequestError> {
-        self.dump(neighbor::dump(index), Neighbor::parse)
+        self.0.dump(neighbor::dump(index), Neighbor::parse)
     }
 
     /// Makes an address a permanent neighbour of a link, whatever was known of it before.
@@ -244,19 +235,19 @@ impl Socket {
         index: u32,
         neighbor: &SnapshotNeighbor,
     ) -> Result<(), RequestError> {
-        self.change(neighbor::add(index, neighbor))
+        self.0.change(neighbor::add(index, neighbor))
     }
 
     /// Forgets a neighbour of a link. If there is none, all is well.
     pub fn delete_neighbor(&mut self, index: u32, address: IpAddr) -> Result<(), RequestError> {
-        let result = self.change(neighbor::delete(index, address));
+        let result = self.0.change(neighbor::delete(index, address));
         unless(result, &[Errno::ENOENT])
     }
 
     /// The link that traffic to `destination` leaves by; `None` if it cannot be reached.
     pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<u32>, RequestError> {
         let mut found = None;
-        let result = self.exchange(route::lookup(destination), &mut |message| {
+        let result = self.0.ask(route::lookup(destination), &mut |message| {
             found = RouteEntry::parse(message.body)?.and_then(|route| route.index);
             Ok(())
         });
@@ -264,11 +255,9 @@ impl Socket {
         Ok(found)
     }
 
-    pub(crate) fn change(
-        &mut self,
-        request: Result<Request, BuildError>,
-    ) -> Result<(), RequestError> {
-        self.exchange(request, &mut |_| Ok(()))
+    /// What is behind it, for requests that only tests make.
+    pub(crate) fn exchange(&mut self) -> &mut Exchange {
+        &mut self.0
     }
 }
 
@@ -290,6 +279,3 @@ fn unless(result: Result<(), RequestError>, fine: &[Errno]) -> Result<(), Reques
         result => result,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,6 +11,7 @@ use network_driver_common::model::{IfName, InvalidIfName, SnapshotAddress};
 use nix::errno::Errno;
 
 use crate::error::{OpenSocketError, RequestError};
+use crate::ethtool::Ethtool;
 use crate::link::{Link, LinkChange, LinkKind, NewLink};
 use crate::netns::{Netns, OpenNetnsError};
 use crate::socket::Socket;
@@ -76,6 +77,11 @@ impl Namespace {
         Ok(Socket::open_in(&self.netns)?)
     }
 
+    /// A socket to ethtool in it.
+    pub fn ethtool(&self) -> Result<Ethtool, TestingError> {
+        Ok(Ethtool::open_in(&self.netns)?)
+    }
+
     /// Makes a pair of links, `name` here and `peer_name` in `peer`, both down: the cable between two machines.
     pub fn veth(&self, name: &str, peer: &Self, peer_name: &str) -> Result<(), TestingError> {
         let kind = LinkKind::Veth {
@@ -122,7 +128,7 @@ impl Namespace {
 
     /// What must be the same before and after.
     pub fn state(&self) -> Result<State, TestingError> {
-        State::read(&mut self.socket()?)
+        State::read(&mut self.socket()?, &mut self.ethtool()?)
     }
 
     /// Waits until the state is `wanted`; what the kernel makes by itself takes a moment to come.

@@ -1,4 +1,4 @@
-//! A bound rtnetlink socket: sends and receives datagrams, and knows nothing of what is in them.
+//! A bound netlink socket: sends and receives datagrams, and knows nothing of what is in them.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -60,12 +60,12 @@ pub(crate) struct Transport(OwnedFd);
 
 impl Transport {
     /// Opens in the calling thread's namespace. `groups` is the set of multicast groups, bit n - 1 for group n.
-    pub(crate) fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
+    pub(crate) fn open(protocol: SockProtocol, groups: u32, flags: SockFlag) -> io::Result<Self> {
         let fd = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             flags | SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            protocol,
         )?;
         setsockopt(&fd, option::ExtendedAck, &true)?;
         setsockopt(&fd, option::StrictChecking, &true)?;

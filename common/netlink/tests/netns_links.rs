@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use network_driver_common::model::IfName;
+use network_driver_common::model::{IfName, LinkParameter, SettableFlags};
 use network_driver_netlink::testing::{Namespace, skipped_without};
 use network_driver_netlink::{
     Dumper, Errno, LinkChange, LinkKind, MacvlanMode, NewLink, OperState, Socket,
@@ -61,9 +61,19 @@ fn netns_a_link_changes_as_asked() {
         up: Some(true),
         alias: Some(b"to the \xff switch".to_vec()),
         master: None,
+        flags: Some(SettableFlags::from_bits(0x180)), // noarp, promisc
+        parameters: [
+            (LinkParameter::TxQueueLength, 77),
+            (LinkParameter::GsoMaxSize, 40_000),
+        ]
+        .into(),
     };
     socket.change_link(index, &change).unwrap();
-    let link = socket.link(index).unwrap().unwrap();
+    let (link, settings) = socket.link_with_settings(index).unwrap().unwrap();
+    let numbers = settings.parameters();
+    assert!(change.parameters.iter().all(|(k, v)| numbers[k] == *v));
+    assert!(link.flags.no_arp() && link.flags.promiscuous());
+    assert!(!link.flags.multicast() && link.flags.broadcast());
     assert_eq!(link.name, name("nic1"));
     assert_eq!(link.mtu, 1400);
     assert_eq!(link.hardware_address.to_string(), "02:00:00:00:00:07");
@@ -88,7 +98,7 @@ fn netns_a_link_changes_as_asked() {
     };
     socket.change_link(index, &change).unwrap();
     let link = socket.link(index).unwrap().unwrap();
-    assert!(!link.flags.up());
+    assert!(!link.flags.up() && link.flags.promiscuous());
     assert_eq!(link.alias, b"");
 }
 

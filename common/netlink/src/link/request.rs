@@ -1,13 +1,14 @@
 //! Writes what is asked of links.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Arphrd, Iff, Ifla, RtAddrFamily, Rtm};
 use neli::rtnl::{Ifinfomsg, IfinfomsgBuilder};
-use network_driver_common::model::{HardwareAddress, IfName};
+use network_driver_common::model::{HardwareAddress, IfName, LinkParameter, SettableFlags};
 
-use super::attribute as ifla;
+use super::{attribute as ifla, parameter};
 use crate::error::BuildError;
 use crate::netns::Netns;
 use crate::request::{Attributes, Request};
@@ -33,6 +34,10 @@ pub struct LinkChange {
     pub alias: Option<Vec<u8>>,
     /// Index of the master to join; 0 to leave it.
     pub master: Option<u32>,
+    /// All flags that someone sets, but for up.
+    pub flags: Option<SettableFlags>,
+    /// Numbers, which the kernel takes in its own order.
+    pub parameters: BTreeMap<LinkParameter, u32>,
 }
 
 /// A link to be made, where it is to be used: much cheaper than to make it elsewhere and move it.
@@ -228,8 +233,10 @@ pub(crate) fn change(index: u32, change: &LinkChange) -> Result<Request, BuildEr
         up,
         alias,
         master,
+        flags,
+        parameters,
     } = change;
-    let attributes = Attributes::new()
+    let mut attributes = Attributes::new()
         .maybe(name.as_ref(), |list, name| {
             list.text(ifla::IFNAME, name.as_bytes())
         })?
@@ -241,7 +248,10 @@ pub(crate) fn change(index: u32, change: &LinkChange) -> Result<Request, BuildEr
             list.bytes(ifla::IFALIAS, alias)
         })?
         .maybe(*master, |list, master| list.number(ifla::MASTER, master))?;
-    let body = body(index, attributes, *up)?;
+    for (parameter, value) in parameters {
+        attributes = attributes.number(parameter::attribute(*parameter), *value)?;
+    }
+    let body = body_with_flags(index, attributes, *up, *flags)?;
     Request::change("change a link", Rtm::Setlink, NlmF::empty(), body)
 }
 
@@ -323,11 +333,23 @@ pub(super) fn body(
     attributes: Attributes<Ifla>,
     up: Option<bool>,
 ) -> Result<Ifinfomsg, BuildError> {
+    body_with_flags(index, attributes, up, None)
+}
+
+fn body_with_flags(
+    index: u32,
+    attributes: Attributes<Ifla>,
+    up: Option<bool>,
+    flags: Option<SettableFlags>,
+) -> Result<Ifinfomsg, BuildError> {
+    let changed = flags.map_or(0, |_| SettableFlags::ALL.bits());
+    let flags = flags.map_or(0, SettableFlags::bits);
     let body = IfinfomsgBuilder::default()
         .ifi_family(RtAddrFamily::Unspecified)
         .ifi_type(Arphrd::from(0))
         .ifi_index(index.cast_signed())
-        .ifi_flags(Iff::empty())
+        .ifi_flags(Iff::from_bits_truncate(flags))
+        .ifi_change(Iff::from_bits_truncate(changed))
         .rtattrs(attributes.finish());
     let body = match up {
         Some(true) => body.up(),

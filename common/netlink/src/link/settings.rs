@@ -1,5 +1,7 @@
-//! Settings that the kernel keeps for a link in each network namespace: a link that comes to another one has that one's
-//! defaults, and so has one that comes home.
+//! Settings of a link that a snapshot keeps besides what every [`super::Link`] says.
+//!
+//! Those that the kernel keeps in each network namespace: a link that comes to another one has that one's defaults, and
+//! so has one that comes home. And numbers that travel with the link.
 //!
 //! Read from what every link dump says of IPv4 and IPv6 (`IFLA_AF_SPEC`), without a file opened. IPv4's are written the
 //! same way; IPv6 takes only one so, and all others through `/proc/sys/net`.
@@ -13,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::Rtm;
-use network_driver_common::model::{IfName, Sysctl};
+use network_driver_common::model::{IfName, LinkParameter, Sysctl};
 
+use super::parameter::Parameters;
 use super::{HEADER, attribute as ifla, request};
 use crate::error::{BuildError, Malformed, RequestError};
 use crate::message::{self, INET, INET6, u32_at};
@@ -151,6 +154,7 @@ const UNSIGNED: [&str; 2] = ["ra_defrtr_metric", "ioam6_id_wide"];
 pub struct LinkSettings {
     ipv4: Box<[i32]>,
     ipv6: Box<[i32]>,
+    parameters: Parameters,
 }
 
 /// A setting that was not written.
@@ -184,24 +188,34 @@ impl LinkSettings {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut settings = Self::default();
         for attribute in message::Attributes::behind(body, HEADER)? {
-            let (ifla::AF_SPEC, families) = attribute? else {
-                continue;
-            };
-            for family in message::Attributes::new(families) {
-                let (family, facts) = family?;
-                for fact in message::Attributes::new(facts) {
-                    match (u8::try_from(family), fact?) {
-                        (Ok(INET), (INET_CONF, value)) => settings.ipv4 = numbers(value),
-                        (Ok(INET6), (INET6_CONF, value)) => settings.ipv6 = numbers(value),
-                        _ => {}
-                    }
-                }
+            match attribute? {
+                (ifla::AF_SPEC, families) => settings.take_families(families)?,
+                (kind, value) => settings.parameters.take(kind, value)?,
             }
         }
         Ok(settings)
     }
 
-    /// By their names, as many as are known here and can be written.
+    fn take_families(&mut self, families: &[u8]) -> Result<(), Malformed> {
+        for family in message::Attributes::new(families) {
+            let (family, facts) = family?;
+            for fact in message::Attributes::new(facts) {
+                match (u8::try_from(family), fact?) {
+                    (Ok(INET), (INET_CONF, value)) => self.ipv4 = numbers(value),
+                    (Ok(INET6), (INET6_CONF, value)) => self.ipv6 = numbers(value),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers that travel with the link, as many as the kernel gives.
+    pub fn parameters(&self) -> BTreeMap<LinkParameter, u32> {
+        self.parameters.by_name()
+    }
+
+    /// The settings of IPv4 and IPv6 by their names, as many as are known here and can be written.
     pub fn by_name(&self) -> BTreeMap<Sysctl, i32> {
         let of = |family: &'static str, names: &'static [&str], values: &[i32]| {
             let named = names.iter().zip(values.to_vec());

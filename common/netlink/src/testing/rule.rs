@@ -33,7 +33,7 @@ impl Namespace {
             let body = body.map_err(BuildError::of)?;
             Request::change("add a rule", Rtm::Newrule, flags, body)
         };
-        Ok(self.socket()?.change(request())?)
+        Ok(self.socket()?.exchange().change(request())?)
     }
 
     /// The gateway to `destination` of traffic that is bound to a link; `None` if there is no way.
@@ -45,10 +45,12 @@ impl Namespace {
         let index = self.link(link)?.index;
         let mut gateway = None;
         let mut socket = self.socket()?;
-        let found = socket.exchange(lookup(index, destination), &mut |message| {
-            gateway = RouteEntry::parse(message.body)?.and_then(|entry| entry.route.gateway);
-            Ok(())
-        });
+        let found = socket
+            .exchange()
+            .ask(lookup(index, destination), &mut |message| {
+                gateway = RouteEntry::parse(message.body)?.and_then(|entry| entry.route.gateway);
+                Ok(())
+            });
         match found {
             Ok(()) => Ok(gateway),
             Err(RequestError::Kernel { .. }) => Ok(None),

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use network_driver_common::model::{IfName, RouteOptions};
+use network_driver_common::model::{IfName, RouteOptions, SettableFlags};
+
+use nix::errno::Errno;
 
 use super::TestingError;
 use crate::address::Address;
+use crate::ethtool::{Ethtool, Features};
 use crate::link::Link;
 use crate::neighbor::Neighbor;
 use crate::route::RouteEntry;
@@ -15,16 +18,16 @@ use crate::socket::Socket;
 /// `IFA_F_TENTATIVE`, which passes by itself.
 const TENTATIVE: u32 = 0x40;
 
-/// Links with their settings, addresses, routes and permanent neighbours of a namespace, a line each, sorted. Without link numbers, carrier and whatever else
-/// changes by itself.
+/// Links with their settings and offload features, addresses, routes and permanent neighbours of a namespace, a line each,
+/// sorted. Without link numbers, carrier and whatever else changes by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     lines: Vec<String>,
 }
 
 impl State {
-    /// Reads the socket's namespace.
-    pub fn read(socket: &mut Socket) -> Result<Self, TestingError> {
+    /// Reads the sockets' namespace.
+    pub fn read(socket: &mut Socket, ethtool: &mut Ethtool) -> Result<Self, TestingError> {
         let both = socket.links_with_settings()?;
         let (links, settings): (Vec<_>, Vec<_>) = both.into_iter().unzip();
         let names = Names(links.iter().map(|link| (link.index, &link.name)).collect());
@@ -34,6 +37,16 @@ impl State {
         for (link, settings) in links.iter().zip(settings) {
             let values = settings.by_name().into_iter();
             all.extend(values.map(|(name, value)| format!("setting {} {name} {value}", link.name)));
+            let numbers = settings.parameters().into_iter();
+            all.extend(numbers.map(|(what, value)| format!("number {} {what} {value}", link.name)));
+            let Features { wanted, active } = features(ethtool, link)?;
+            let wanted = wanted.iter().filter(|(_, wanted)| **wanted);
+            all.extend(wanted.map(|(name, _)| format!("wanted {} {name}", link.name)));
+            all.extend(
+                active
+                    .iter()
+                    .map(|name| format!("active {} {name}", link.name)),
+            );
         }
         let neighbors = socket.neighbors(None)?;
         let permanent = neighbors.iter().filter(|one| one.permanent());
@@ -63,6 +76,14 @@ impl fmt::Display for State {
     }
 }
 
+/// The features of a link; none when it has gone meanwhile.
+fn features(ethtool: &mut Ethtool, link: &Link) -> Result<Features, TestingError> {
+    match ethtool.features(link.index) {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(Features::default()),
+        found => Ok(found?),
+    }
+}
+
 /// Links by their number.
 struct Names<'a>(HashMap<u32, &'a IfName>);
 
@@ -74,17 +95,9 @@ impl Names<'_> {
 
     fn link(&self, link: &Link) -> String {
         let mut text = format!("link {} {}", link.name, link.kind.as_deref().unwrap_or("-"));
-        let flags = [
-            (link.flags.up(), "up", "down"),
-            (link.flags.no_arp(), "noarp", ""),
-            (link.flags.promiscuous(), "promisc", ""),
-            (link.flags.all_multicast(), "allmulti", ""),
-            (link.flags.multicast(), "multicast", ""),
-        ];
-        let words = flags.map(|(set, yes, no)| if set { yes } else { no });
-        for word in words.into_iter().filter(|word| !word.is_empty()) {
-            text = text + " " + word;
-        }
+        let up = if link.flags.up() { "up" } else { "down" };
+        let flags = SettableFlags::from_bits(link.flags.bits());
+        text += &format!(" {up} {flags}");
         text += &format!(" mtu {} mac {}", link.mtu, link.hardware_address);
         if let Some(master) = link.master {
             text += &format!(" master {}", self.of(master));

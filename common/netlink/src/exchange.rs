@@ -1,16 +1,15 @@
-//! Request and answer: what all requests have in common, whatever they ask.
+//! Request and answer: what all requests have in common, whatever they ask and of which part of the kernel.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::MsgFlags;
+use nix::sys::socket::{MsgFlags, SockFlag, SockProtocol};
 
-use super::Socket;
-use crate::error::{BuildError, Malformed, RequestError};
+use crate::error::{BuildError, Malformed, OpenSocketError, RequestError};
 use crate::message::{DONE, ERROR, FLAG_DUMP_INTERRUPTED, Message, Messages, text, u8_at, verdict};
 use crate::request::Request;
-use crate::transport::{MAX_BUFFER_BYTES, Received};
+use crate::transport::{BUFFER_BYTES, MAX_BUFFER_BYTES, Received, Transport};
 
 /// How often a table is read at least that changes meanwhile, and for how long at least: on a slow machine a few tries
 /// in a row may all meet a change.
@@ -21,15 +20,46 @@ const MAX_ENTRIES: usize = 2_000_000;
 
 /// How reading an answer ended.
 #[derive(Debug)]
-pub(super) enum End {
+enum End {
     Whole,
     /// The table changed meanwhile, or the buffer was too small for a part of it.
     Torn,
 }
 
-impl Socket {
+/// One question after the other, over a socket that is bound to the namespace it was opened in.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    transport: Transport,
+    buffer: Vec<u8>,
+    sequence: u32,
+    deadline: Option<Instant>,
+    /// An answer may still be on its way: the request before was given up.
+    stale: bool,
+    /// The socket has a time limit set.
+    timed: bool,
+}
+
+impl Exchange {
+    /// Opens in the calling thread's namespace.
+    pub(crate) fn open(protocol: SockProtocol) -> Result<Self, OpenSocketError> {
+        let transport = Transport::open(protocol, 0, SockFlag::empty());
+        Ok(Self {
+            transport: transport.map_err(OpenSocketError::Open)?,
+            buffer: vec![0; BUFFER_BYTES],
+            sequence: 0,
+            deadline: None,
+            stale: false,
+            timed: false,
+        })
+    }
+
+    /// When to give up; `None` for never.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
     /// Reads a table of one family. Where IPv6 is switched off the kernel answers with the others' entries instead.
-    pub(super) fn dump_family<T>(
+    pub(crate) fn dump_family<T>(
         &mut self,
         family: u8,
         request: Result<Request, BuildError>,
@@ -42,7 +72,7 @@ impl Socket {
     }
 
     /// Reads a table, again if it changed meanwhile.
-    pub(super) fn dump<T>(
+    pub(crate) fn dump<T>(
         &mut self,
         request: Result<Request, BuildError>,
         parse: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
@@ -71,7 +101,7 @@ impl Socket {
     }
 
     /// Sends a request and takes what is answered.
-    pub(crate) fn exchange(
+    pub(crate) fn ask(
         &mut self,
         request: Result<Request, BuildError>,
         take: &mut dyn FnMut(&Message<'_>) -> Result<(), Malformed>,
@@ -86,8 +116,16 @@ impl Socket {
         }
     }
 
-    /// As [`Socket::exchange`], but leaves it to the caller to ask again after a torn answer.
-    pub(super) fn answer(
+    /// Asks for a change.
+    pub(crate) fn change(
+        &mut self,
+        request: Result<Request, BuildError>,
+    ) -> Result<(), RequestError> {
+        self.ask(request, &mut |_| Ok(()))
+    }
+
+    /// As [`Exchange::ask`], but leaves it to the caller to ask again after a torn answer.
+    fn answer(
         &mut self,
         request: &mut Request,
         take: &mut dyn FnMut(&Message<'_>) -> Result<(), Malformed>,
@@ -164,10 +202,10 @@ impl Socket {
 }
 
 /// Reads the answer to one request, datagram by datagram.
-pub(super) struct Reader {
-    pub(super) request: &'static str,
-    pub(super) sequence: u32,
-    pub(super) torn: bool,
+struct Reader {
+    request: &'static str,
+    sequence: u32,
+    torn: bool,
 }
 
 impl Reader {
@@ -175,7 +213,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the answer cannot be read; then its end is still to come.
-    pub(super) fn read(
+    fn read(
         &mut self,
         datagram: &[u8],
         take: &mut dyn FnMut(&Message<'_>) -> Result<(), Malformed>,
@@ -209,3 +247,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

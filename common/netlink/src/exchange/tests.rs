@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::exchange::{End, Reader};
 use super::*;
-use crate::error::Malformed;
-use crate::message::{DONE, ERROR, FLAG_DUMP_INTERRUPTED, Message};
+use crate::link;
 use crate::testing::Namespace;
 
 /// A message without a body but for what is given.
@@ -114,7 +112,11 @@ fn netns_an_answer_that_never_comes_is_given_up_at_the_deadline() {
         .unwrap();
     socket.set_deadline(Some(ends));
     let mut silent = Request::silent().unwrap();
-    let error = socket.answer(&mut silent, &mut |_| Ok(())).err().unwrap();
+    let error = socket
+        .exchange()
+        .answer(&mut silent, &mut |_| Ok(()))
+        .err()
+        .unwrap();
     assert!(matches!(error, RequestError::TimedOut { .. }), "{error:?}");
     assert!(Instant::now() >= ends);
 }
@@ -130,14 +132,14 @@ fn netns_late_answers_are_not_taken_for_the_next_ones() {
     let mut socket = namespace.socket().unwrap();
     let refuse = |_: &Message<'_>| Err(Malformed("tried"));
     let mut request = link::request::dump().unwrap();
-    let given_up = socket.answer(&mut request, &mut { refuse });
-    assert!(given_up.is_err() && socket.stale);
+    let given_up = socket.exchange().answer(&mut request, &mut { refuse });
+    assert!(given_up.is_err() && socket.exchange().stale);
     // A dump is still under way, which would make another one EBUSY.
     assert_eq!(socket.links().unwrap().len(), 101);
-    assert!(!socket.stale);
+    assert!(!socket.exchange().stale);
 
     let unread = link::request::by_index(1).unwrap().numbered(4711).to_vec();
-    socket.transport.send(&unread).unwrap();
+    socket.exchange().transport.send(&unread).unwrap();
     assert_eq!(socket.links().unwrap().len(), 101);
 }
 
@@ -150,8 +152,8 @@ fn netns_a_part_longer_than_the_buffer_is_read_again_with_a_longer_one() {
         namespace.veth(&here, &far, &there).unwrap();
     }
     let mut socket = namespace.socket().unwrap();
-    socket.buffer = vec![0; 1024];
+    socket.exchange().buffer = vec![0; 1024];
     assert_eq!(socket.links().unwrap().len(), 21);
-    assert!(socket.buffer.len() > 1024);
+    assert!(socket.exchange().buffer.len() > 1024);
     assert_eq!(socket.links().unwrap().len(), 21);
 }

@@ -1,0 +1,61 @@
+//! The offload features of a link.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Name of an offload feature as the kernel and `ethtool -k` have it: `tx-checksum-ipv4`, `rx-gro`
+/// (`netdev_features_strings`, net/ethtool/common.c). Names stay where the numbers of features do not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Feature(Box<str>);
+
+/// A text that is no such name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an offload feature must be 1 to {} bytes of printable ASCII without spaces",
+    Feature::MAX_BYTES
+)]
+pub struct InvalidFeature;
+
+impl Feature {
+    /// Longest name in bytes: `ETH_GSTRING_LEN` (linux/ethtool.h) less the closing NUL.
+    pub const MAX_BYTES: usize = 31;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Feature {
+    type Err = InvalidFeature;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFeature> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidFeature)
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_has_a_name_of_the_kernels_form() {
+        for good in ["tx-udp_tnl-csum-segmentation", "rx-gro", &"a".repeat(31)] {
+            assert_eq!(good.parse::<Feature>().unwrap().as_str(), good);
+        }
+        for bad in ["", "rx gro", "rx\n", "grö", &"a".repeat(32)] {
+            assert_eq!(bad.parse::<Feature>(), Err(InvalidFeature), "{bad}");
+        }
+    }
+}
