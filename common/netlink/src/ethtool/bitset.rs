@@ -42,7 +42,7 @@ impl<'a> Bitset<'a> {
 /// Index of the word that has a number, and the number's bit in it.
 fn place(number: u32) -> (usize, u32) {
     let word = usize::try_from(number / 32).unwrap_or(usize::MAX);
-    (word, 1 << (number % 32))
+    (word, 1_u32.rotate_left(number))
 }
 
 /// The attributes of a change: numbers, and whether each is to be in the set.

@@ -152,10 +152,10 @@ impl FeatureNames {
 }
 
 /// The attributes within each attribute of a type.
-fn nested<'a>(
-    attributes: message::Attributes<'a>,
+fn nested(
+    attributes: message::Attributes<'_>,
     wanted: u16,
-) -> impl Iterator<Item = Result<message::Attributes<'a>, Malformed>> {
+) -> impl Iterator<Item = Result<message::Attributes<'_>, Malformed>> {
     attributes.filter_map(move |attribute| match attribute {
         Ok((kind, value)) if kind == wanted => Some(Ok(message::Attributes::new(value))),
         Ok(_) => None,
