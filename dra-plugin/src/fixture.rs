@@ -36,6 +36,9 @@ pub(crate) fn snapshot(name: &str) -> Snapshot {
         routes: Vec::new(),
         neighbors: Vec::new(),
         sysctls: BTreeMap::new(),
+        flags: None,
+        parameters: BTreeMap::new(),
+        features: BTreeMap::new(),
     }
 }
 

@@ -27,7 +27,9 @@ use network_driver_common::model::{
     ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
 };
 use network_driver_common::telemetry;
-use network_driver_netlink::{Link, Netns, NetnsId, OpenSocketError, RequestError, Socket};
+use network_driver_netlink::{
+    Ethtool, Link, Netns, NetnsId, OpenSocketError, RequestError, Socket,
+};
 
 pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
 pub(crate) use check::Refusal;
@@ -140,10 +142,18 @@ impl Links {
             Refusal::retry("KernelRequestFailed", message)
         };
         let mut socket = Socket::open_in(&self.home).map_err(|error| failed(&error))?;
-        socket.set_deadline(Instant::now().checked_add(CHECK_TIME));
+        let deadline = Instant::now().checked_add(CHECK_TIME);
+        socket.set_deadline(deadline);
         let home = Home::read(&mut socket, protected).map_err(|error| failed(&error))?;
         let links = check::check_record(&home, &self.driver, record)?;
-        Ok(links.into_iter().map(|link| home.snapshot(link)).collect())
+        let mut ethtool = Ethtool::open_in(&self.home).map_err(|error| failed(&error))?;
+        ethtool.set_deadline(deadline);
+        let snapshot = |link: &Link| {
+            let features = ethtool.features(link.index);
+            let features = features.map_err(|error| failed(&error))?;
+            Ok(home.snapshot(link, features.wanted))
+        };
+        links.into_iter().map(snapshot).collect()
     }
 
     /// The snapshots of a claim whose devices are all away.

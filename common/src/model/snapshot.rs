@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{HardwareAddress, IfName, Sysctl};
+use super::{Feature, HardwareAddress, IfName, LinkParameter, SettableFlags, Sysctl};
 
 /// State of a link that is put back when it comes home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,13 @@ pub struct Snapshot {
     pub neighbors: Vec<SnapshotNeighbor>,
     /// Settings of the link in this namespace. Empty in records of releases that did not keep them.
     pub sysctls: BTreeMap<Sysctl, i32>,
+    /// Flags that someone set. `None` in records of releases that did not keep them.
+    pub flags: Option<SettableFlags>,
+    /// Numbers that someone set, as many as the kernel gives. Empty in records of releases that did not keep them.
+    pub parameters: BTreeMap<LinkParameter, u32>,
+    /// Offload features that can be changed, and whether each is wanted. Empty where the kernel does not say, and in
+    /// records of releases that did not keep them.
+    pub features: BTreeMap<Feature, bool>,
 }
 
 /// An address with all that `RTM_NEWADDR` needs to make it again.

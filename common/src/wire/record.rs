@@ -229,8 +229,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        AttributeValue, Device, LinkIdentity, RouteOptions, SnapshotAddress, SnapshotNeighbor,
-        SnapshotRoute,
+        AttributeValue, Device, LinkIdentity, LinkParameter, RouteOptions, SettableFlags,
+        SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
     };
 
     fn snapshot(name: IfName) -> Snapshot {
@@ -278,6 +278,11 @@ mod tests {
                 protocol: 17,
             }],
             sysctls: BTreeMap::from([("ipv6/accept_ra".parse().unwrap(), -1)]),
+            flags: Some(SettableFlags::from_bits(0x1100)),
+            parameters: BTreeMap::from([(LinkParameter::TxQueueLength, 0)]),
+            features: [("rx-gro", true), ("rx-lro", false)]
+                .map(|(name, wanted)| (name.parse().unwrap(), wanted))
+                .into(),
         }
     }
 
@@ -336,10 +341,24 @@ mod tests {
     }
 
     #[test]
+    fn what_another_release_did_not_keep_or_keeps_besides_is_not_known() {
+        let mut message = bus::Snapshot::from(&snapshot("a".parse().unwrap()));
+        message.parameters.insert("from_tomorrow".into(), 1);
+        let read = Snapshot::try_from(&message).unwrap();
+        assert_eq!(read, snapshot("a".parse().unwrap()));
+        message.flags = None;
+        message.parameters.clear();
+        message.features.clear();
+        let older = Snapshot::try_from(&message).unwrap();
+        assert_eq!(older.flags, None);
+        assert!(older.parameters.is_empty() && older.features.is_empty());
+    }
+
+    #[test]
     fn faults_name_their_field() {
         type Break = fn(&mut bus::Record);
         let device = |r: &mut bus::Record| r.attachments[0].device.as_mut().unwrap().clone();
-        let cases: [(Break, &str); 9] = [
+        let cases: [(Break, &str); 10] = [
             (|r| r.claim_uid.clear(), "claim_uid: "),
             (|r| r.pod_uids[1] = "/".into(), "pod_uids[1].uid: "),
             (
@@ -377,6 +396,13 @@ mod tests {
                     snapshot.sysctls = (0..257).map(|n| (format!("ipv4/a{n}"), 0)).collect();
                 },
                 "attachments[0].snapshot.sysctls: are 257, at most 256",
+            ),
+            (
+                |r| {
+                    let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
+                    snapshot.features.insert("rx gro".into(), true);
+                },
+                "attachments[0].snapshot.features[0].name: ",
             ),
             (
                 |r| r.attachments[0].config.as_mut().unwrap().routes[0].gateway = "x".into(),

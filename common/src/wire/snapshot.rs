@@ -1,18 +1,19 @@
 //! What home must look like again.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use network_driver_proto::bus;
 
 use super::record::{from_unix_nanos, to_unix_nanos};
 use super::{InvalidMessage, each, field, optional, text_or_empty};
 use crate::model::{
-    HardwareAddress, IfName, RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor,
-    SnapshotRoute, Sysctl,
+    HardwareAddress, IfName, LinkParameter, RouteOptions, SettableFlags, Snapshot, SnapshotAddress,
+    SnapshotNeighbor, SnapshotRoute,
 };
 
-/// Most settings of a link; Linux 6.18 has 93.
-const MAX_SYSCTLS: usize = 256;
+/// Most settings of a link, and most offload features; Linux 6.18 has 93 and 64.
+const MAX_NAMES: usize = 256;
 
 impl From<&Snapshot> for bus::Snapshot {
     fn from(snapshot: &Snapshot) -> Self {
@@ -27,7 +28,10 @@ impl From<&Snapshot> for bus::Snapshot {
             addresses: snapshot.addresses.iter().map(Into::into).collect(),
             routes: snapshot.routes.iter().map(Into::into).collect(),
             neighbors: snapshot.neighbors.iter().map(Into::into).collect(),
-            sysctls: sysctls_to_wire(&snapshot.sysctls),
+            sysctls: with_texts(&snapshot.sysctls),
+            flags: snapshot.flags.map(SettableFlags::bits),
+            parameters: with_texts(&snapshot.parameters),
+            features: with_texts(&snapshot.features),
         }
     }
 }
@@ -49,27 +53,42 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
             addresses: each("addresses", &message.addresses, TryInto::try_into)?,
             routes: each("routes", &message.routes, TryInto::try_into)?,
             neighbors: each("neighbors", &message.neighbors, TryInto::try_into)?,
-            sysctls: sysctls(&message.sysctls)?,
+            sysctls: with_names("sysctls", &message.sysctls)?,
+            flags: message.flags.map(SettableFlags::from_bits),
+            parameters: known_parameters(&message.parameters),
+            features: with_names("features", &message.features)?,
         })
     }
 }
 
-fn sysctls_to_wire(sysctls: &BTreeMap<Sysctl, i32>) -> BTreeMap<String, i32> {
-    let texts = sysctls.iter();
-    texts
-        .map(|(sysctl, value)| (sysctl.to_string(), *value))
+fn with_texts<K: ToString, V: Copy>(values: &BTreeMap<K, V>) -> BTreeMap<String, V> {
+    let pairs = values.iter();
+    pairs
+        .map(|(name, value)| (name.to_string(), *value))
         .collect()
 }
 
-fn sysctls(message: &BTreeMap<String, i32>) -> Result<BTreeMap<Sysctl, i32>, InvalidMessage> {
-    if message.len() > MAX_SYSCTLS {
-        let text = format!("are {}, at most {MAX_SYSCTLS}", message.len());
-        return Err(InvalidMessage::new("sysctls", text));
+/// Values whose names must be right, and not too many.
+fn with_names<K: FromStr<Err: ToString> + Ord, V: Copy>(
+    name: &str,
+    message: &BTreeMap<String, V>,
+) -> Result<BTreeMap<K, V>, InvalidMessage> {
+    if message.len() > MAX_NAMES {
+        let text = format!("are {}, at most {MAX_NAMES}", message.len());
+        return Err(InvalidMessage::new(name, text));
     }
-    let parsed = each("sysctls", message, |(text, value)| {
+    let parsed = each(name, message, |(text, value)| {
         Ok((field("name", text.parse())?, *value))
     })?;
     Ok(parsed.into_iter().collect())
+}
+
+/// Those that are known here: a later release may have kept more.
+fn known_parameters(message: &BTreeMap<String, u32>) -> BTreeMap<LinkParameter, u32> {
+    let pairs = message.iter();
+    pairs
+        .filter_map(|(name, value)| Some((name.parse().ok()?, *value)))
+        .collect()
 }
 
 impl From<&SnapshotAddress> for bus::SnapshotAddress {

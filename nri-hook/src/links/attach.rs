@@ -9,14 +9,16 @@
 
 mod failure;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use network_driver_common::fail::{self, Point};
-use network_driver_common::model::{Attachment, ClaimUid, DriverName, IfName, Protected, Record};
+use network_driver_common::model::{
+    Attachment, ClaimUid, DriverName, Feature, IfName, Protected, Record,
+};
 use network_driver_common::telemetry;
 use network_driver_common::wire::AttachedInterface;
-use network_driver_netlink::{Link, Netns, RequestError, Socket};
+use network_driver_netlink::{Ethtool, Link, Netns, RequestError, Socket};
 use tracing::{Span, info_span};
 
 pub(crate) use failure::{AttachError, AttachFailure};
@@ -41,6 +43,7 @@ pub(crate) struct Departure<'a> {
     deadline: Instant,
     home: Home,
     home_socket: Socket,
+    home_ethtool: Ethtool,
     pod_socket: Socket,
     /// Indexes that links of the pod have before the first move.
     pod_indexes: BTreeSet<u32>,
@@ -55,20 +58,20 @@ impl<'a> Departure<'a> {
         protected: &Protected,
         deadline: Instant,
     ) -> Result<Self, AttachFailure> {
-        let open = |place, netns| {
-            let mut socket =
-                Socket::open_in(netns).map_err(|source| AttachFailure::Open { place, source })?;
-            socket.set_deadline(Some(deadline));
-            Ok(socket)
-        };
-        let mut home_socket = open("node", home)?;
-        let pod_socket = open("pod", pod)?;
+        let failed = |place| move |source| AttachFailure::Open { place, source };
+        let mut home_socket = Socket::open_in(home).map_err(failed("node"))?;
+        let mut home_ethtool = Ethtool::open_in(home).map_err(failed("node"))?;
+        let mut pod_socket = Socket::open_in(pod).map_err(failed("pod"))?;
+        home_socket.set_deadline(Some(deadline));
+        home_ethtool.set_deadline(Some(deadline));
+        pod_socket.set_deadline(Some(deadline));
         let home = Home::read(&mut home_socket, protected).map_err(read("node"))?;
         Ok(Self {
             driver,
             deadline,
             home,
             home_socket,
+            home_ethtool,
             pod_socket,
             pod_indexes: BTreeSet::new(),
         })
@@ -86,17 +89,16 @@ impl<'a> Departure<'a> {
         for record in records {
             let links =
                 check_record(&self.home, self.driver, record).map_err(AttachFailure::Refused)?;
-            trips.extend(
-                record
-                    .attachments
-                    .iter()
-                    .zip(links)
-                    .map(|(attachment, link)| Trip {
-                        claim: &record.claim.uid,
-                        attachment,
-                        link: link.clone(),
-                    }),
-            );
+            // One after the other: who has just had the kernel's lock mostly has it again before those who sleep for it.
+            for (attachment, link) in record.attachments.iter().zip(links) {
+                let features = self.home_ethtool.features(link.index);
+                trips.push(Trip {
+                    claim: &record.claim.uid,
+                    attachment,
+                    link: link.clone(),
+                    features: features.map_err(read("node"))?.wanted,
+                });
+            }
         }
         let in_pod = self.pod_socket.links().map_err(read("pod"))?;
         let taken = in_pod.iter().flat_map(|link| {
@@ -115,7 +117,8 @@ impl<'a> Departure<'a> {
         for attachment in &mut record.attachments {
             let mut trips = trips.iter();
             let trip = trips.find(|trip| trip.attachment.device.name == attachment.device.name);
-            attachment.snapshot = trip.map(|trip| self.home.snapshot(&trip.link));
+            let snapshot = |trip: &Trip<'_>| self.home.snapshot(&trip.link, trip.features.clone());
+            attachment.snapshot = trip.map(snapshot);
         }
         record
     }
@@ -291,6 +294,8 @@ pub(crate) struct Trip<'r> {
     attachment: &'r Attachment,
     /// The link at home.
     link: Link,
+    /// Its offload features there.
+    features: BTreeMap<Feature, bool>,
 }
 
 impl Trip<'_> {

@@ -1,8 +1,8 @@
 //! What is done to an interface once it is in the pod: one file a thing, in the order of [`all`].
 //!
 //! A new thing is a file with a [`Configurator`] and a line in [`all`]. Nothing here knows of undo, because the way
-//! home is the undo: a link loses addresses, routes and up by moving, and what travels with it (name, MTU, alias) is
-//! put back from its snapshot.
+//! home is the undo: a link loses addresses, routes and up by moving, and what travels with it (name, MTU, alias, flags,
+//! offload features, …) is put back from its snapshot.
 
 mod addresses;
 mod mark;
@@ -26,7 +26,7 @@ use super::snapshot;
 ///
 /// # Assumptions
 /// What it does is lost when the link leaves the pod (as addresses, routes and up are), or is part of the link's
-/// snapshot and so put back at home (as MTU, name and alias are).
+/// snapshot and so put back at home (as MTU, name, alias and flags are).
 ///
 /// # Example
 /// `configure/mtu.rs` is a whole one: a setting that travels with the link.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use network_driver_common::model::{Protected, Snapshot};
+use network_driver_common::model::{Feature, Protected, Snapshot};
 use network_driver_netlink::uplink::{UplinkReason, protected_links};
 use network_driver_netlink::{Link, RequestError, RouteEntry, Socket};
 
@@ -124,8 +124,8 @@ impl Home {
             .sum()
     }
 
-    /// What the link looks like.
-    pub(crate) fn snapshot(&self, link: &Link) -> Snapshot {
-        snapshot::take(link, &self.belongings)
+    /// What the link looks like, with its offload features, which are asked of each link alone.
+    pub(crate) fn snapshot(&self, link: &Link, features: BTreeMap<Feature, bool>) -> Snapshot {
+        snapshot::take(link, &self.belongings, features)
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use network_driver_common::model::{IfName, Snapshot, SnapshotAddress, SnapshotRoute};
-use network_driver_netlink::{Errno, Link, LinkChange, Netns, RequestError, Socket};
+use network_driver_common::model::{Feature, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_netlink::{Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket};
 
 use super::snapshot::{self, Belongings};
 use crate::chain;
@@ -34,6 +34,7 @@ pub(crate) fn restore(
         home,
         socket,
         index,
+        features: Ok(BTreeMap::new()),
         failed: Vec::new(),
     };
     // With the old name taken, the name it came home with is the one to keep.
@@ -41,11 +42,15 @@ pub(crate) fn restore(
         name: name.clone(),
         ..wanted.clone()
     };
-    if !snapshot::differences(&wanted_now, &present.snapshot).is_empty() {
+    if snapshot::differences(&wanted_now, &present.snapshot).is_empty() {
+        restore.features(wanted);
+    } else {
         restore.run(&present, &wanted_now);
     }
-    let failed = restore.failed;
-    let present = read(socket, index).map_err(unreadable)?;
+    let (features, failed) = (restore.features, restore.failed);
+    let mut present = read(socket, index).map_err(unreadable)?;
+    present.snapshot.features =
+        features.map_err(|cause| format!("has offload features that cannot be read: {cause}"))?;
     let differences = snapshot::differences(wanted, &present.snapshot);
     if differences.is_empty() {
         return Ok(());
@@ -60,6 +65,7 @@ struct Present {
     snapshot: Snapshot,
 }
 
+/// Reads all but offload features.
 fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
     let found = socket.link_with_settings(index)?;
     let (link, settings) = found.ok_or(RequestError::Kernel {
@@ -74,7 +80,7 @@ fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
         routes: socket.routes_over(index)?,
         neighbors: socket.neighbors(Some(index))?,
     };
-    let snapshot = snapshot::take(&link, &belongings);
+    let snapshot = snapshot::take(&link, &belongings, BTreeMap::new());
     Ok(Present { link, snapshot })
 }
 
@@ -82,6 +88,8 @@ struct Restore<'a> {
     home: &'a Netns,
     socket: &'a mut Socket,
     index: u32,
+    /// Offload features as they were read last, or why they were not. Empty until then.
+    features: Result<BTreeMap<Feature, bool>, String>,
     /// What did not succeed, and why.
     failed: Vec<String>,
 }
@@ -104,7 +112,10 @@ impl Restore<'_> {
         if now.mtu != wanted.mtu {
             self.change("set its MTU", |change| change.mtu = Some(wanted.mtu));
         }
+        self.flags(now, wanted);
+        self.parameters(now, wanted);
         self.settings(now, wanted);
+        self.features(wanted);
         self.altnames(now, wanted);
         // A link-local address that someone set must be there before the kernel makes its own.
         for address in wanted.addresses.iter().filter(|a| is_link_local(a)) {
@@ -144,12 +155,68 @@ impl Restore<'_> {
         }
     }
 
+    /// Before neighbours are put back: whether there is ARP decides what the kernel keeps of them.
+    fn flags(&mut self, now: &Snapshot, wanted: &Snapshot) {
+        if let Some(flags) = wanted.flags.filter(|_| wanted.flags != now.flags) {
+            self.change("set its flags", |change| change.flags = Some(flags));
+        }
+    }
+
+    /// All of them if one differs, since setting one may set another.
+    fn parameters(&mut self, now: &Snapshot, wanted: &Snapshot) {
+        let mut differing = snapshot::differing(&wanted.parameters, &now.parameters);
+        if differing.next().is_none() {
+            return;
+        }
+        for (parameter, value) in &wanted.parameters {
+            self.change(&format!("set its {parameter}"), |change| {
+                change.parameters = BTreeMap::from([(*parameter, *value)]);
+            });
+        }
+    }
+
     /// Before it is up: they say which addresses the kernel makes then.
     fn settings(&mut self, now: &Snapshot, wanted: &Snapshot) {
-        let differing = snapshot::sysctl_differences(&wanted.sysctls, &now.sysctls);
+        let differing = snapshot::differing(&wanted.sysctls, &now.sysctls);
+        let differing = differing
+            .map(|(name, _, was)| (name.clone(), was))
+            .collect();
         let (socket, name) = (&mut *self.socket, &wanted.name);
         let failed = socket.write_settings(self.home, self.index, name, differing);
         self.failed.extend(failed.iter().map(|error| chain(error)));
+    }
+
+    /// After the settings, of which forwarding switches one off (rx-lro); if nobody knows how they were, not at all. Each
+    /// question waits for the kernel's lock: asked once, and again only after a change.
+    fn features(&mut self, wanted: &Snapshot) {
+        if !wanted.features.is_empty() {
+            self.features = self.put_features_back(&wanted.features);
+        }
+    }
+
+    fn put_features_back(
+        &mut self,
+        wanted: &BTreeMap<Feature, bool>,
+    ) -> Result<BTreeMap<Feature, bool>, String> {
+        let mut ethtool = Ethtool::open_in(self.home).map_err(|error| chain(&error))?;
+        let index = self.index;
+        let ask = |ethtool: &mut Ethtool| {
+            let features = ethtool.features(index);
+            features
+                .map_err(|error| chain(&error))
+                .map(|all| all.wanted)
+        };
+        let present = ask(&mut ethtool)?;
+        let differing = snapshot::differing(wanted, &present);
+        let differing: BTreeMap<_, _> = differing
+            .map(|(name, _, was)| (name.clone(), was))
+            .collect();
+        if differing.is_empty() {
+            return Ok(present);
+        }
+        let changed = ethtool.want(index, &differing);
+        self.note("change its offload features", changed);
+        ask(&mut ethtool)
     }
 
     /// Alternative names travel with the link, but for those that were in the way. All anew, because of their order.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
-    IfName, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute, Sysctl,
+    Feature, IfName, SettableFlags, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 use network_driver_netlink::{Address, Link, LinkSettings, Neighbor, RouteEntry};
 
@@ -33,8 +33,12 @@ pub(crate) struct Belongings {
     pub(crate) neighbors: Vec<Neighbor>,
 }
 
-/// The state of a link at home.
-pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
+/// The state of a link at home, with its offload features as far as they are known.
+pub(crate) fn take(
+    link: &Link,
+    belongings: &Belongings,
+    features: BTreeMap<Feature, bool>,
+) -> Snapshot {
     let Belongings {
         taken,
         settings,
@@ -43,6 +47,7 @@ pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
         neighbors,
     } = belongings;
     let addresses = set_addresses(link.index, &link.name, addresses);
+    let settings = settings.get(&link.index);
     let runs = |address: &SnapshotAddress| address.valid_lifetime != u32::MAX;
     Snapshot {
         taken: addresses.iter().any(runs).then_some(*taken),
@@ -55,10 +60,10 @@ pub(crate) fn take(link: &Link, belongings: &Belongings) -> Snapshot {
         addresses,
         routes: set_routes(link.index, routes),
         neighbors: set_neighbors(link.index, neighbors),
-        sysctls: settings
-            .get(&link.index)
-            .map(LinkSettings::by_name)
-            .unwrap_or_default(),
+        sysctls: settings.map(LinkSettings::by_name).unwrap_or_default(),
+        flags: Some(SettableFlags::from_bits(link.flags.bits())),
+        parameters: settings.map(LinkSettings::parameters).unwrap_or_default(),
+        features,
     }
 }
 
@@ -169,11 +174,7 @@ pub(crate) fn differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> 
     found.extend(address_differences(&wanted.addresses, &present.addresses));
     let routes = list_differences(&wanted.routes, &present.routes, describe_route);
     found.extend(routes);
-    let settings = sysctl_differences(&wanted.sysctls, &present.sysctls);
-    found.extend(settings.into_iter().map(|(sysctl, value)| {
-        let present = present.sysctls.get(&sysctl).copied().unwrap_or_default();
-        format!("has setting {sysctl} {present} instead of {value}")
-    }));
+    found.extend(value_differences(wanted, present));
     let (wanted, present) = (&wanted.neighbors, &present.neighbors);
     found.extend(list_differences(wanted, present, describe_neighbor));
     found
@@ -227,17 +228,39 @@ fn list_differences<T: PartialEq>(
         .collect()
 }
 
-/// Settings that have another value than wanted. One that is not there cannot have.
-pub(crate) fn sysctl_differences(
-    wanted: &BTreeMap<Sysctl, i32>,
-    present: &BTreeMap<Sysctl, i32>,
-) -> BTreeMap<Sysctl, i32> {
-    let differs =
-        |(sysctl, value): &(&Sysctl, &i32)| present.get(sysctl).is_some_and(|now| now != *value);
-    let differing = wanted.iter().filter(differs);
-    differing
-        .map(|(sysctl, value)| (sysctl.clone(), *value))
-        .collect()
+/// Settings, numbers, offload features and flags that are not as wanted.
+fn value_differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
+    let mut found = Vec::new();
+    let settings = differing(&wanted.sysctls, &present.sysctls);
+    found.extend(
+        settings.map(|(name, is, was)| format!("has setting {name} {is} instead of {was}")),
+    );
+    let numbers = differing(&wanted.parameters, &present.parameters);
+    found.extend(numbers.map(|(name, is, was)| format!("has {name} {is} instead of {was}")));
+    let features = differing(&wanted.features, &present.features);
+    let state = |on| if on { "on" } else { "off" };
+    found.extend(features.map(|(name, is, was)| {
+        let (is, was) = (state(is), state(was));
+        format!("has offload feature {name} {is} instead of {was}")
+    }));
+    if let (Some(was), Some(is)) = (wanted.flags, present.flags)
+        && was != is
+    {
+        found.push(format!("has flags {is} instead of {was}"));
+    }
+    found
+}
+
+/// What has another value than wanted: its name, its value and the wanted one. What is not there cannot have, and what
+/// nobody knows of before cannot be wanted.
+pub(crate) fn differing<'a, K: Ord, V: PartialEq + Copy>(
+    wanted: &'a BTreeMap<K, V>,
+    present: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, V, V)> {
+    let both = wanted
+        .iter()
+        .filter_map(|(name, was)| Some((name, *present.get(name)?, *was)));
+    both.filter(|(_, is, was)| is != was)
 }
 
 fn describe_neighbor(neighbor: &SnapshotNeighbor) -> String {

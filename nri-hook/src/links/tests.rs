@@ -8,3 +8,4 @@ mod node;
 mod snapshot;
 mod state;
 mod survey;
+mod travels;

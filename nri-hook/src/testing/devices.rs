@@ -191,5 +191,8 @@ pub(crate) fn bare_snapshot(name: &IfName) -> Snapshot {
         routes: Vec::new(),
         neighbors: Vec::new(),
         sysctls: BTreeMap::new(),
+        flags: None,
+        parameters: BTreeMap::new(),
+        features: BTreeMap::new(),
     }
 }

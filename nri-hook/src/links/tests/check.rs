@@ -1,6 +1,8 @@
 //! What is refused when a claim is prepared, and what is noted of a link that is not.
 
-use network_driver_common::model::{InterfaceConfig, Protected, SnapshotRoute};
+use network_driver_common::model::{
+    InterfaceConfig, LinkParameter, Protected, SettableFlags, SnapshotRoute,
+};
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{Link, LinkKind, NewLink};
 use network_driver_proto::bus::RefusalClass;
@@ -44,6 +46,12 @@ fn netns_a_snapshot_holds_what_someone_set_and_nothing_else() {
     assert_eq!(addresses, ["10.1.0.1/24", "fd01::1/64"]);
     assert!(snapshot.addresses.iter().all(|a| a.label.is_empty()));
     assert_eq!(snapshot.routes, [route("10.77.0.0/16", "10.1.0.9", 100)]);
+    assert_eq!(snapshot.flags, Some(SettableFlags::from_bits(0x1000)));
+    assert_eq!(snapshot.parameters.get(&LinkParameter::Group), Some(&0));
+    assert_eq!(
+        snapshot.features.get(&"rx-gro".parse().unwrap()),
+        Some(&false)
+    );
     node.assert_same(&before);
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use network_driver_common::model::{Snapshot, SnapshotAddress, SnapshotRoute, Sysctl};
+use network_driver_common::model::{
+    LinkParameter, SettableFlags, Snapshot, SnapshotAddress, SnapshotRoute, Sysctl,
+};
 
 use super::node::{address, if_name, neighbor, route};
 use crate::links::snapshot::{aged, differences};
@@ -27,13 +29,16 @@ fn sample() -> Snapshot {
         ],
         neighbors: vec![neighbor("10.1.0.9"), neighbor("fd01::9")],
         sysctls: [sysctl("ipv4/rp_filter", 2), sysctl("ipv6/accept_ra", 0)].into(),
+        flags: Some(SettableFlags::from_bits(0x1000)),
+        parameters: [(LinkParameter::TxQueueLength, 1000)].into(),
+        features: [("rx-gro".parse().unwrap(), true)].into(),
     }
 }
 
 #[test]
 fn every_difference_is_named() {
     type Case = (fn(&mut Snapshot), &'static [&'static str]);
-    let cases: [Case; 17] = [
+    let cases: [Case; 22] = [
         (|_| {}, &[]),
         (
             |s| s.name = if_name(b"net1"),
@@ -78,6 +83,34 @@ fn every_difference_is_named() {
         // IPv6 may be off for it, and an older release kept none.
         (|s| s.sysctls = [sysctl("ipv4/rp_filter", 2)].into(), &[]),
         (|s| s.sysctls.extend([sysctl("ipv4/tag", 7)]), &[]),
+        (
+            |s| s.flags = Some(SettableFlags::from_bits(0x100)),
+            &["has flags promisc instead of multicast"],
+        ),
+        (
+            |s| s.parameters = [(LinkParameter::TxQueueLength, 0)].into(),
+            &["has txqueuelen 0 instead of 1000"],
+        ),
+        (
+            |s| s.features = [("rx-gro".parse().unwrap(), false)].into(),
+            &["has offload feature rx-gro off instead of on"],
+        ),
+        // What the kernel does not say, or nobody knew.
+        (
+            |s| {
+                s.flags = None;
+                s.parameters.clear();
+                s.features.clear();
+            },
+            &[],
+        ),
+        (
+            |s| {
+                s.parameters.insert(LinkParameter::Group, 1);
+                s.features.insert("rx-lro".parse().unwrap(), true);
+            },
+            &[],
+        ),
         (
             |s| s.neighbors[0].hardware_address = "02:00:00:00:00:66".parse().unwrap(),
             &[

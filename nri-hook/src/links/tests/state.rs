@@ -77,6 +77,9 @@ fn old_record() -> Record {
         ],
         neighbors: Vec::new(),
         sysctls: BTreeMap::new(),
+        flags: None,
+        parameters: BTreeMap::new(),
+        features: BTreeMap::new(),
     };
     let attachment = Attachment {
         request: "nic".to_owned(),
