@@ -216,18 +216,20 @@ impl Journey<'_> {
 
     /// Where the link is. Hardware whose namespace ended may still be on its way home: that takes the kernel a moment.
     fn find_falling(&mut self, loan: &Loan<'_>) -> Result<Place, Fault> {
+        let mut place = self.find(loan)?;
         let may_fall =
             loan.unfinished && self.pod.is_ok() && comes_home_by_itself(&loan.device.identity);
-        let begun = Instant::now();
-        loop {
-            let place = self.find(loan)?;
-            let wait = may_fall && begun.elapsed() < FALL_TIME;
-            if !wait || !matches!(place, Place::Nowhere) {
-                return Ok(place);
+        if may_fall && matches!(place, Place::Nowhere) {
+            let name = &loan.device.name;
+            tracing::debug!(dra.device.name = %name, "waits for a card that may be on its way home");
+            let begun = Instant::now();
+            while matches!(place, Place::Nowhere) && begun.elapsed() < FALL_TIME {
+                std::thread::sleep(FALL_PERIOD);
+                self.view.links = self.view.socket.links().map_err(|error| away(&error))?;
+                place = self.find(loan)?;
             }
-            std::thread::sleep(FALL_PERIOD);
-            self.view.links = self.view.socket.links().map_err(|error| away(&error))?;
         }
+        Ok(place)
     }
 
     /// Where the link is. The mark is believed first, then the identity at home; a mere likeness only when the link

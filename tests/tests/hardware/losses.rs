@@ -61,6 +61,42 @@ async fn hardware_a_card_that_fell_home_under_a_name_of_the_kernels_is_restored(
     a_card_that_fell_home_is_restored(IGB_0, E1000E, true).await;
 }
 
+/// The hook is asked for a card whose namespace is ending: it waits until the kernel has brought it home.
+#[tokio::test(flavor = "multi_thread")]
+async fn hardware_a_card_that_is_still_falling_home_is_waited_for() {
+    let Some(cards) = cards() else { return };
+    let [card, far] = [IGB_0, E1000E].map(|model| cards.card(model).unwrap());
+    card.dress("172.20.1.1/24").unwrap();
+    let cluster = cluster(&[&card], &far).await;
+    let before = cluster.home().unwrap();
+    let claim = claim(&cluster, "nic", &card);
+    let pod = cluster.pod("web", &[&claim]);
+    pod.start().await.unwrap();
+
+    cluster.kill_daemon(Component::NriHook).unwrap();
+    let held = pod.namespace().unwrap();
+    pod.stop().await.unwrap();
+    cluster.start_daemon(Component::NriHook).unwrap();
+    let let_fall = async {
+        let waits = || {
+            let log = cluster.log(Component::NriHook);
+            log.contains("waits for a card that may be on its way home")
+        };
+        until_true("the hook to wait", PATIENCE, waits).await?;
+        assert!(card.at_home()?.is_none(), "has not left");
+        drop(held);
+        anyhow::Ok(())
+    };
+    let end = async {
+        cluster.ready().await?;
+        pod.unprepare().await
+    };
+    tokio::try_join!(end, let_fall).unwrap();
+    cluster.home_is(&before).await.unwrap();
+    let listed = cluster.ask(Component::DraPlugin, &["quarantine", "list", "-o", "json"]);
+    assert_eq!(listed.unwrap().trim(), "[]");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hardware_a_card_that_is_pulled_out_of_a_pod_is_lost_until_it_is_plugged_in_again() {
     let Some(cards) = cards() else { return };
