@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Setup};
-use crate::privilege;
+use crate::program;
 use machine::Machine;
 pub(crate) use process::memory;
 use report::Report;
@@ -56,21 +56,16 @@ impl Options {
 /// # Errors
 /// Neither root nor user namespaces are there, or something did not work. A missed budget is no error.
 pub fn main(options: &Options) -> anyhow::Result<ExitCode> {
-    if let Some(code) = privilege::run_again_with_privilege()? {
-        return Ok(code);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let report = runtime.block_on(run(options))?;
-    let text = if options.json {
-        format!("{:#}\n", report.json())
-    } else {
-        report.table()
-    };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    program::run(async {
+        let report = run(options).await?;
+        let text = if options.json {
+            format!("{:#}\n", report.json())
+        } else {
+            report.table()
+        };
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn run(options: &Options) -> anyhow::Result<Report> {
@@ -109,11 +104,4 @@ async fn breathe(round: u32) {
 fn progress(what: &str) {
     // Nobody watches when standard error is closed.
     drop(writeln!(io::stderr(), "measuring {what}"));
-}
-
-/// Says what went wrong, with its causes, and gives the exit code for it.
-pub fn complain(error: &anyhow::Error) -> ExitCode {
-    // Nobody is there to be told when standard error is closed.
-    drop(writeln!(io::stderr(), "bench: {error:#}"));
-    ExitCode::FAILURE
 }

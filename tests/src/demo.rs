@@ -15,11 +15,9 @@ use network_driver_netlink::testing::State;
 use network_driver_netlink::{LinkKind, NewLink};
 
 use crate::cluster::{Claim, Cluster, PATIENCE, PodHandle, Setup};
-use crate::privilege;
+use crate::program;
 use crate::wait::until_true;
 use page::Page;
-
-pub use page::complain;
 
 /// The card that the pod gets.
 const CARD: &str = "eth1";
@@ -31,15 +29,10 @@ const NAME: &str = "net1";
 /// # Errors
 /// Neither root nor user namespaces are there, or something did not work.
 pub fn main(bin_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    if let Some(code) = privilege::run_again_with_privilege()? {
-        return Ok(code);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    runtime.block_on(story(bin_dir))?;
-    Ok(ExitCode::SUCCESS)
+    program::run(async {
+        story(bin_dir).await?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn story(bin_dir: Option<PathBuf>) -> anyhow::Result<()> {

@@ -19,6 +19,7 @@ pub mod kubelet;
 pub mod node;
 pub mod ping;
 mod privilege;
+pub mod program;
 pub mod runtime;
 pub mod torture;
 pub mod wait;

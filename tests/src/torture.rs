@@ -12,7 +12,6 @@ mod sandboxes;
 mod soak;
 mod tally;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,7 +20,7 @@ use network_driver_common::fail::{self, Point};
 
 use crate::cluster::Setup;
 use crate::daemon::{ALL, Binaries};
-use crate::privilege;
+use crate::program;
 use kill::Runs;
 use rounds::Fault;
 use tally::{Tally, tell};
@@ -124,19 +123,14 @@ impl What {
 /// # Errors
 /// Neither root nor user namespaces are there, binaries are missing, or a node could not be made.
 pub fn main(options: &Options) -> anyhow::Result<ExitCode> {
-    if let Some(code) = privilege::run_again_with_privilege()? {
-        return Ok(code);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let tallies = runtime.block_on(run(options))?;
-    let good = tallies.iter().all(Tally::is_good);
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    program::run(async {
+        let tallies = run(options).await?;
+        let good = tallies.iter().all(Tally::is_good);
+        Ok(if good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     })
 }
 
@@ -201,11 +195,4 @@ pub fn has_fail_points(binary: &std::path::Path) -> anyhow::Result<bool> {
     let bytes = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
     let marker = fail::VARIABLE.as_bytes();
     Ok(bytes.windows(marker.len()).any(|window| window == marker))
-}
-
-/// Says what went wrong, with its causes, and gives the exit code for it.
-pub fn complain(error: &anyhow::Error) -> ExitCode {
-    // Nobody is there to be told when standard error is closed.
-    drop(writeln!(io::stderr(), "torture: {error:#}"));
-    ExitCode::FAILURE
 }

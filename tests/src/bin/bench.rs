@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use network_driver_tests::bench::{self, Options};
+use network_driver_tests::program;
 
 /// Measures the real daemons on a simulated node; each figure beside a floor measured in turns with it
 #[derive(Debug, Parser)]
@@ -32,8 +33,5 @@ fn main() -> ExitCode {
         json,
         bin_dir,
     };
-    match bench::main(&options) {
-        Ok(code) => code,
-        Err(error) => bench::complain(&error),
-    }
+    program::end("bench", bench::main(&options))
 }

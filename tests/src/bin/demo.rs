@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use network_driver_tests::demo;
+use network_driver_tests::{demo, program};
 
 /// Shows a pod being given a network interface and giving it back, with the real daemons on a simulated node
 #[derive(Debug, Parser)]
@@ -18,8 +18,5 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match demo::main(args.bin_dir) {
-        Ok(code) => code,
-        Err(error) => demo::complain(&error),
-    }
+    program::end("demo", demo::main(args.bin_dir))
 }

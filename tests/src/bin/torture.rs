@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use network_driver_tests::program;
 use network_driver_tests::torture::{self, Options, Rounds, What};
 
 /// Kills the real daemons at every fail point and worse while pods live on a simulated node, and checks that nothing is
@@ -75,8 +76,5 @@ fn main() -> ExitCode {
         seed: args.seed,
         bin_dir: args.bin_dir,
     };
-    match torture::main(&options) {
-        Ok(code) => code,
-        Err(error) => torture::complain(&error),
-    }
+    program::end("torture", torture::main(&options))
 }

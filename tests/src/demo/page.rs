@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use super::millis;
@@ -82,13 +81,6 @@ fn break_at(line: &str) -> Option<usize> {
     let at = line.get(..=limit)?.rfind(' ')?;
     let indent = line.len().saturating_sub(line.trim_start().len());
     (at > indent).then_some(at)
-}
-
-/// Says what went wrong, with its causes, and gives the exit code for it.
-pub fn complain(error: &anyhow::Error) -> ExitCode {
-    // Nobody is there to be told when standard error is closed.
-    drop(writeln!(io::stderr(), "demo: {error:#}"));
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

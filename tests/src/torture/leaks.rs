@@ -7,7 +7,7 @@ use anyhow::ensure;
 use super::bed::{Bed, CARDS};
 use super::life::{Life, Plan};
 use super::random::Random;
-use super::tally::{Tally, tell};
+use super::tally::{Tally, again, tell};
 use crate::bench::memory;
 use crate::cluster::Setup;
 use crate::daemon::ALL;
@@ -58,7 +58,7 @@ pub(super) async fn run(setup: &Setup, lives: u64, seed: u64) -> anyhow::Result<
             "  {name} after {warm_up} and {lives} more pods: files {} and {}, threads {} and {}, memory {:.1} and {:.1} MiB",
             first.files, last.files, first.threads, last.threads, first.memory, last.memory
         ));
-        let again = format!("make torture TORTURE=\"--only leaks --leaks {lives} --seed {seed}\"");
+        let again = again("leaks", lives, seed);
         tally.count(name, &compare(first, last), &again);
     }
     tally.add(&format!("{lives} pods"));

@@ -10,7 +10,7 @@ use network_driver_common::bus::Component;
 use super::bed::Bed;
 use super::life::{Card, End, Life, Plan};
 use super::random::Random;
-use super::tally::Tally;
+use super::tally::{Tally, again};
 use crate::cluster::{DRIVER, PATIENCE, Setup};
 use crate::invariants::{AtRest, Rest, records};
 use crate::kubelet::{DraVersion, Kubelet};
@@ -73,8 +73,7 @@ pub(super) async fn run(
     for round in 0..rounds {
         let result = one(&bed, &before, fault, round, &mut random).await;
         let name = fault.name();
-        let again =
-            format!("make torture TORTURE=\"--only {name} --{name} {rounds} --seed {seed}\"");
+        let again = again(name, rounds, seed);
         tally.count(&format!("{name} round {round}"), &result, &again);
         if result.is_err() {
             break;

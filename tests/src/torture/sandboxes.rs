@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::bed::{Bed, CARDS};
 use super::life::{Life, Plan};
 use super::random::Random;
-use super::tally::Tally;
+use super::tally::{Tally, again};
 use crate::cluster::Setup;
 use crate::invariants::{AtRest, Rest};
 
@@ -77,8 +77,7 @@ pub(super) async fn run(setup: &Setup, pods: u64, seed: u64) -> anyhow::Result<T
             Ok(()) => result,
             Err(error) => Err(error.context("the bystander")),
         };
-        let again =
-            format!("make torture TORTURE=\"--only sandboxes --sandboxes {pods} --seed {seed}\"");
+        let again = again("sandboxes", pods, seed);
         tally.count(&format!("pod {pod} ({fate:?})"), &result, &again);
         if result.is_err() {
             break;

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use super::bed::Bed;
 use super::life::{Card, Life, Plan};
 use super::random::Random;
-use super::tally::Tally;
+use super::tally::{Tally, again};
 use crate::cluster::Setup;
 use crate::daemon::ALL;
 use crate::invariants::{AtRest, Rest};
@@ -73,10 +73,7 @@ pub(super) async fn run(setup: &Setup, pods: u64, seed: u64) -> anyhow::Result<T
 
 impl Soak<'_> {
     fn count(&self, run: &str, result: &anyhow::Result<Rest>) {
-        let again = format!(
-            "make torture TORTURE=\"--only soak --soak {} --seed {}\"",
-            self.pods, self.seed
-        );
+        let again = again("soak", self.pods, self.seed);
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.count(run, result, &again);
     }

@@ -82,6 +82,11 @@ impl fmt::Display for Tally {
     }
 }
 
+/// The command that repeats so many of one thing.
+pub(super) fn again(what: &str, count: u64, seed: u64) -> String {
+    format!("make torture TORTURE=\"--only {what} --{what} {count} --seed {seed}\"")
+}
+
 fn join(devices: &BTreeSet<String>) -> String {
     let devices: Vec<_> = devices.iter().map(String::as_str).collect();
     devices.join(", ")
