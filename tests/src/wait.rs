@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::Instant;
 
-/// How often a condition is looked at.
+/// How often a condition is looked at on a machine of ordinary speed: to look costs time too.
 const PACE: Duration = Duration::from_millis(5);
 
 /// A time that a machine of ordinary speed needs, as long as this one may take: times `NETWORK_DRIVER_TEST_SLOWNESS`, a
@@ -25,7 +25,7 @@ pub async fn until<T>(
     limit: Duration,
     mut probe: impl AsyncFnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
-    let (started, limit) = (Instant::now(), slowed(limit));
+    let (started, limit, pace) = (Instant::now(), slowed(limit), slowed(PACE));
     loop {
         if let Some(found) = probe().await {
             return Ok(found);
@@ -33,7 +33,7 @@ pub async fn until<T>(
         if started.elapsed() > limit {
             bail!("waited {limit:?} in vain for {what}");
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(pace).await;
     }
 }
 
