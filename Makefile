@@ -40,14 +40,10 @@ fuzz: ## Fuzz each parser of outside data with libFuzzer (SECONDS=600 each; TARG
 mutants: ## Break the driver on purpose, one bug after another, and see that tests notice (NAMES="open-the-gate")
 	@tests/mutants/run $(NAMES)
 
-# The daemons with fail points are set aside, and those without are put back in their place. The model and the store have
-# their short forms in `make test`.
+# The model and the store have their short forms in `make test`.
 .PHONY: torture
 torture: ## Kill the daemons at every fail point and worse, thousands of times (SHORT=1: minutes; TORTURE="--point NAME --seed N")
-	@cargo build --locked --bins --features fail-points $(DAEMONS)
-	@mkdir -p target/fail-points && cp target/debug/{discovery,dra-plugin,nri-hook,start-hook} target/fail-points/
-	@cargo build --locked --bins
-	@target/debug/torture --bin-dir target/fail-points $(if $(SHORT),--short) $(TORTURE)
+	@dir=$$(tests/fail-points) && target/debug/torture --bin-dir "$$dir" $(if $(SHORT),--short) $(TORTURE)
 ifeq ($(TORTURE)$(SHORT),)
 	@MODEL_SEED=$${MODEL_SEED:-$$RANDOM} MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces \
 		cargo test --locked --workspace --lib -- --nocapture netns_whatever_happens
@@ -69,8 +65,8 @@ e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd
 	@tests/e2e/matrix
 
 .PHONY: vm
-vm: ## Run the kernel tests and stories of real cards in an emulated machine, kernels 6.1 and 6.12, and a cluster in there (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
-	@tests/vm/run $(TESTS)
+vm: ## Run the kernel tests, stories of real cards and a short torture in an emulated machine, kernels 6.1 and 6.12, and a cluster in there (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
+	@TORTURE="$(TORTURE)" tests/vm/run $(TESTS)
 ifeq ($(QUICK)$(TESTS),)
 	@tests/vm/cluster
 endif

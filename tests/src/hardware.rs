@@ -55,15 +55,11 @@ impl Cards {
     /// # Errors
     /// The machine cannot be read.
     pub fn take() -> anyhow::Result<Option<Self>> {
-        let home = Namespace::current()?;
-        let links = home.socket()?.links()?;
-        if ![IGB_0, IGB_1, E1000E]
-            .iter()
-            .all(|model| model.find(&links).is_some())
-        {
+        if !Self::are_home()? {
             skipped();
             return Ok(None);
         }
+        let home = Namespace::current()?;
         let turn = File::create(TURN).with_context(|| format!("make {TURN}"))?;
         turn.lock()?;
         let cards = Self { home, _turn: turn };
@@ -71,6 +67,16 @@ impl Cards {
             cards.card(model)?.set_functions(0)?;
         }
         Ok(Some(cards))
+    }
+
+    /// Whether the cards are on this machine, none of them away or on its way home.
+    ///
+    /// # Errors
+    /// The machine cannot be read.
+    pub fn are_home() -> anyhow::Result<bool> {
+        let links = Namespace::current()?.socket()?.links()?;
+        let models = [IGB_0, IGB_1, E1000E];
+        Ok(models.iter().all(|model| model.find(&links).is_some()))
     }
 
     /// A card by its model, up.

@@ -132,11 +132,10 @@ impl AtRest {
         // Read before the records: what is away now has had its record for a while.
         let home = cluster.links_at_home()?;
         let recorded: BTreeSet<String> = records(cluster)?.into_values().flatten().collect();
-        let away = self.published.keys().filter(|name| !home.contains(*name));
-        for device in away {
+        for (name, device) in &self.published {
             ensure!(
-                recorded.contains(device),
-                "I3: {device} is away and no record names it"
+                home.iter().any(|link| link == link_of(device)) || recorded.contains(name),
+                "I3: {name} is away and no record names it"
             );
         }
         let published = cluster.api.devices();
@@ -159,7 +158,11 @@ impl AtRest {
             return difference.context("I4: home is not as it was, and nothing is in quarantine");
         }
         let home = cluster.home()?;
-        let names = names_of(quarantined, &self.home, &home);
+        let links = quarantined
+            .iter()
+            .filter_map(|device| self.published.get(device));
+        let links = links.map(|device| link_of(device).to_owned()).collect();
+        let names = names_of(&links, &self.home, &home);
         let lines = self.home.difference(&home);
         let foreign = lines.lines().filter(|line| {
             let mut words = line.split_whitespace();
@@ -206,9 +209,15 @@ impl AtRest {
     }
 }
 
-/// Names by which lines of a state tell of these devices' links: those of home before, and those that the same links
-/// have now.
-fn names_of(devices: &BTreeSet<String>, before: &State, after: &State) -> BTreeSet<String> {
+/// The name of a device's link, at rest.
+fn link_of(device: &PublishedDevice) -> &str {
+    let name = device.attributes.get("ifName");
+    let name = name.and_then(|value| value["string"].as_str());
+    name.unwrap_or(&device.name)
+}
+
+/// Names by which lines of a state tell of these links: those of home before, and those that the same links have now.
+fn names_of(wanted: &BTreeSet<String>, before: &State, after: &State) -> BTreeSet<String> {
     // link NAME KIND … mac ADDRESS …
     let links = |state: &State| -> Vec<(String, String)> {
         let text = state.to_string();
@@ -221,15 +230,12 @@ fn names_of(devices: &BTreeSet<String>, before: &State, after: &State) -> BTreeS
         links.collect()
     };
     let before = links(before);
-    let addresses = before.iter().filter(|(name, _)| devices.contains(name));
+    let addresses = before.iter().filter(|(name, _)| wanted.contains(name));
     let addresses: BTreeSet<_> = addresses.map(|(_, address)| address.clone()).collect();
     let now = links(after).into_iter();
     let now = now.filter(|(_, address)| addresses.contains(address));
-    devices
-        .iter()
-        .cloned()
-        .chain(now.map(|(name, _)| name))
-        .collect()
+    let now = now.map(|(name, _)| name);
+    wanted.iter().cloned().chain(now).collect()
 }
 
 fn no_defect(cluster: &Cluster) -> anyhow::Result<()> {

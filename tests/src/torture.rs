@@ -3,6 +3,7 @@
 //! Each kind of fault gives one line, `what: N of N …`; a failed run is told with the command that repeats it.
 
 mod bed;
+mod cards;
 mod kill;
 mod leaks;
 mod life;
@@ -21,7 +22,7 @@ use network_driver_common::fail::{self, Point};
 use crate::cluster::Setup;
 use crate::daemon::{ALL, Binaries};
 use crate::program;
-use kill::Runs;
+use kill::{On, Runs};
 use rounds::Fault;
 use tally::{Tally, tell};
 
@@ -57,6 +58,8 @@ pub struct Rounds {
     pub sandboxes: u64,
     /// Pods of which nothing must be left.
     pub leaks: u64,
+    /// Runs at each fail point of attach and detach with real cards.
+    pub real_cards: u64,
 }
 
 /// One of the things that are done.
@@ -76,10 +79,12 @@ pub enum What {
     Sandboxes,
     /// Pods come and go.
     Leaks,
+    /// The hook dies at each fail point of attach and detach, pods having real cards: in the emulated machine alone.
+    RealCards,
 }
 
 impl What {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Kills,
         Self::Soak,
         Self::Database,
@@ -87,6 +92,7 @@ impl What {
         Self::Runtime,
         Self::Sandboxes,
         Self::Leaks,
+        Self::RealCards,
     ];
 
     fn rounds(self, rounds: &Rounds) -> u64 {
@@ -98,6 +104,7 @@ impl What {
             Self::Runtime => rounds.runtime,
             Self::Sandboxes => rounds.sandboxes,
             Self::Leaks => rounds.leaks,
+            Self::RealCards => rounds.real_cards,
         }
     }
 
@@ -107,7 +114,14 @@ impl What {
             options.seed.unwrap_or_default(),
         );
         match self {
-            Self::Kills => kill::run(setup, &runs(options)?).await,
+            Self::Kills => {
+                let runs = runs(options, On::Cables, rounds, Point::ALL)?;
+                kill::run(setup, &runs).await
+            }
+            Self::RealCards => {
+                let runs = runs(options, On::RealCards, rounds, &of_the_hook())?;
+                kill::run(setup, &runs).await
+            }
             Self::Soak => soak::run(setup, rounds, seed).await,
             Self::Database => rounds::run(setup, Fault::DatabaseLost, rounds, seed).await,
             Self::Kubelet => rounds::run(setup, Fault::KubeletRestart, rounds, seed).await,
@@ -125,6 +139,7 @@ impl What {
 pub fn main(options: &Options) -> anyhow::Result<ExitCode> {
     program::run(async {
         let tallies = run(options).await?;
+        ensure!(!tallies.is_empty(), "nothing was asked for");
         let good = tallies.iter().all(Tally::is_good);
         Ok(if good {
             ExitCode::SUCCESS
@@ -154,23 +169,34 @@ async fn run(options: &Options) -> anyhow::Result<Vec<Tally>> {
     Ok(tallies)
 }
 
-fn runs(options: &Options) -> anyhow::Result<Runs> {
+/// The points that are passed while links are in a pod or on their way.
+fn of_the_hook() -> Vec<Point> {
+    let mut points = Point::ALL.to_vec();
+    points.retain(|point| {
+        ["attach.", "detach."]
+            .iter()
+            .any(|of| point.name().starts_with(of))
+    });
+    points
+}
+
+fn runs(options: &Options, on: On, rounds: u64, among: &[Point]) -> anyhow::Result<Runs> {
     let points = match &options.point {
-        None => Point::ALL.to_vec(),
+        None => among.to_vec(),
         Some(name) => {
-            let found = Point::ALL.iter().find(|point| point.name() == name);
+            let found = among.iter().find(|point| point.name() == name);
             let found = found.with_context(|| {
-                let names: Vec<_> = Point::ALL.iter().map(|point| point.name()).collect();
+                let names: Vec<_> = among.iter().map(|point| point.name()).collect();
                 format!("there is no point {name:?}; there are {}", names.join(", "))
             });
             vec![*found?]
         }
     };
     let seeds = match options.seed {
-        None => 0..options.rounds.kills,
+        None => 0..rounds,
         Some(seed) => seed..seed.saturating_add(1),
     };
-    Ok(Runs { points, seeds })
+    Ok(Runs { points, seeds, on })
 }
 
 /// Without fail points nothing here would be a fault.

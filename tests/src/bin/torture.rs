@@ -39,6 +39,10 @@ struct Args {
     /// Pods after which daemons must hold no more than before [default: 10000, short: 0]
     #[arg(long, value_name = "N")]
     leaks: Option<u64>,
+    /// Runs at each fail point of attach and detach with cards of the emulated machine, by turns a whole card, a function
+    /// of another, and both [default: 2 where nothing else is done, else 0]
+    #[arg(long, value_name = "N")]
+    real_cards: Option<u64>,
     /// Only at this fail point
     #[arg(long, value_name = "NAME")]
     point: Option<String>,
@@ -55,6 +59,7 @@ impl Args {
         let or = |given: Option<u64>, long, short| {
             given.unwrap_or(if self.short { short } else { long })
         };
+        let alone = self.only == Some(What::RealCards);
         Rounds {
             kills: or(self.seeds, 40, 1),
             soak: or(self.soak, 10_000, 40),
@@ -63,6 +68,7 @@ impl Args {
             runtime: or(self.runtime, 50, 2),
             sandboxes: or(self.sandboxes, 400, 10),
             leaks: or(self.leaks, 10_000, 0),
+            real_cards: self.real_cards.unwrap_or(if alone { 2 } else { 0 }),
         }
     }
 }

@@ -11,11 +11,12 @@ use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{Link, LinkChange};
 use tokio::sync::Mutex;
 
-use super::life::{Card, End, Life, Plan};
-use crate::cluster::{Cluster, PATIENCE, Setup};
-use crate::wait::until;
+use super::cards::{Card, Cards};
+use super::life::{End, Life, Plan};
+use crate::cluster::{Cluster, PATIENCE, PodHandle, Setup};
+use crate::wait::{until, until_true};
 
-/// Cards that lives may use.
+/// Cards that lives may use; of real ones a whole card and a function.
 pub(super) const CARDS: [Card; 2] = [Card(1), Card(2)];
 /// The bystander's card.
 const BYSTANDER: Card = Card(3);
@@ -25,18 +26,36 @@ const BYSTANDER: Card = Card(3);
 pub(super) struct Bed {
     /// The cluster.
     pub(super) cluster: Cluster,
-    /// Namespaces of sandboxes that have ended, which only the hook may hold. Locked while one ends, so that no hook is
+    /// Its cards.
+    pub(super) cards: Cards,
+    /// Namespaces of sandboxes that have ended, which only the hook may hold; none of real cards. Locked while one ends, so that no hook is
     /// started in between, and while a daemon is started.
     ended: Mutex<Vec<Namespace>>,
 }
 
 impl Bed {
-    /// Makes one with its cards, the daemons ready.
+    /// Makes one with so many cards, the daemons ready.
     pub(super) async fn new(setup: Setup, cards: u8) -> anyhow::Result<Self> {
-        let cards: Vec<String> = (1..=cards).map(|number| Card(number).device()).collect();
-        let cluster = Cluster::start(setup.nics(&cards)).await?;
+        let cards = Cards::Cables(cards);
+        Self::with(setup.nics(&cards.devices()), cards).await
+    }
+
+    /// The same on the emulated machine, with three of its cards.
+    pub(super) async fn on_this_machine(setup: Setup) -> anyhow::Result<Self> {
+        Self::with(setup.on_this_machine(), Cards::real().await?).await
+    }
+
+    async fn with(setup: Setup, cards: Cards) -> anyhow::Result<Self> {
+        let cluster = Cluster::start(setup).await?;
+        let devices = cards.devices();
+        let published = || {
+            let published = cluster.api.devices();
+            devices.iter().all(|device| published.contains_key(device))
+        };
+        until_true("the cards to be published", PATIENCE, published).await?;
         Ok(Self {
             cluster,
+            cards,
             ended: Mutex::default(),
         })
     }
@@ -53,13 +72,18 @@ impl Bed {
         Ok(life)
     }
 
-    /// Does a step with which a namespace may end.
+    /// Does a step with which a pod's namespace may end.
     pub(super) async fn ending(
         &self,
-        namespace: Option<Namespace>,
+        pod: &PodHandle<'_>,
         step: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
+        if matches!(self.cards, Cards::Real(_)) {
+            // Whoever held the namespace would keep the cards in it from falling.
+            return step.await;
+        }
         let mut ended = self.ended.lock().await;
+        let namespace = pod.namespace().ok();
         step.await?;
         ended.extend(namespace);
         self.let_fall(&mut ended)
@@ -74,7 +98,7 @@ impl Bed {
         self.cluster.start_armed(component, switches)
     }
 
-    /// What nobody holds any more falls home as hardware does. What the hook holds, it brings home.
+    /// What nobody holds any more falls home as real cards do. What the hook holds, it brings home.
     fn let_fall(&self, ended: &mut Vec<Namespace>) -> anyhow::Result<()> {
         let (held, over): (Vec<_>, Vec<_>) = ended
             .drain(..)

@@ -19,6 +19,8 @@ use crate::wait::until_true;
 const DEAD: u64 = 300;
 /// More devices than a slice holds (128).
 const MANY: usize = 130;
+/// How the line of runs on real cards begins, for `tests/vm/run`.
+const REAL_CARDS: &str = "kill points on real cards";
 
 /// Which runs.
 #[derive(Debug, Clone)]
@@ -27,6 +29,56 @@ pub(super) struct Runs {
     pub(super) points: Vec<Point>,
     /// With these seeds.
     pub(super) seeds: std::ops::Range<u64>,
+    /// On which cards.
+    pub(super) on: On,
+}
+
+/// On which cards pods live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum On {
+    /// Ends of cables.
+    Cables,
+    /// Real ones: a whole card, a function, or both, by the seed.
+    RealCards,
+}
+
+impl On {
+    fn tally(self) -> Tally {
+        let what = match self {
+            Self::Cables => "kill points",
+            Self::RealCards => REAL_CARDS,
+        };
+        Tally::new(what, "runs hold I1–I10")
+    }
+
+    async fn bed(self, setup: Setup) -> anyhow::Result<Bed> {
+        match self {
+            Self::Cables => Bed::new(setup, 3).await,
+            Self::RealCards => Bed::on_this_machine(setup).await,
+        }
+    }
+
+    fn plan(self, random: &mut Random, seed: u64) -> Plan {
+        let mut plan = Plan::draw(random, CARDS.to_vec(), 1);
+        if self == Self::RealCards {
+            let [whole, function] = CARDS;
+            plan.cards = match seed % 3 {
+                0 => vec![whole],
+                1 => vec![function],
+                _ => vec![whole, function],
+            };
+        }
+        plan
+    }
+
+    /// The command that repeats a run.
+    fn again(self, point: Point, seed: u64) -> String {
+        let make = match self {
+            Self::Cables => "torture",
+            Self::RealCards => "vm TESTS=torture",
+        };
+        format!("make {make} TORTURE=\"--point {point} --seed {seed}\"")
+    }
 }
 
 /// What a run needs that is costly to make: runs that need the same share it while all goes well.
@@ -66,7 +118,7 @@ impl Ground {
 
 /// Carries the runs out.
 pub(super) async fn run(setup: &Setup, runs: &Runs) -> anyhow::Result<Tally> {
-    let mut tally = Tally::new("kill points", "runs hold I1–I10");
+    let mut tally = runs.on.tally();
     let mut grounds: BTreeMap<Ground, Vec<(Point, u64)>> = BTreeMap::new();
     for seed in runs.seeds.clone() {
         for point in &runs.points {
@@ -74,10 +126,11 @@ pub(super) async fn run(setup: &Setup, runs: &Runs) -> anyhow::Result<Tally> {
             ground.push((*point, seed));
         }
     }
-    for (ground, mut runs) in grounds {
-        runs.reverse();
-        while !runs.is_empty() {
-            on_one_bed(ground.setup(setup.clone()), &mut runs, &mut tally).await?;
+    for (ground, mut left) in grounds {
+        left.reverse();
+        while !left.is_empty() {
+            let setup = ground.setup(setup.clone());
+            on_one_bed(setup, runs.on, &mut left, &mut tally).await?;
         }
     }
     Ok(tally)
@@ -86,15 +139,16 @@ pub(super) async fn run(setup: &Setup, runs: &Runs) -> anyhow::Result<Tally> {
 /// As many runs as go well on one bed, and one more.
 async fn on_one_bed(
     setup: Setup,
+    on: On,
     runs: &mut Vec<(Point, u64)>,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let bed = Bed::new(setup, 3).await.context("make a node")?;
+    let bed = on.bed(setup).await.context("make a node")?;
     let bystander = bed.bystander().await.context("start the bystander")?;
     let before = AtRest::of(&bed.cluster)?;
     while let Some((point, seed)) = runs.pop() {
-        let result = one(&bed, &bystander, &before, point, seed).await;
-        let again = format!("make torture TORTURE=\"--point {point} --seed {seed}\"");
+        let result = one(&bed, &bystander, &before, on, point, seed).await;
+        let again = on.again(point, seed);
         tally.count(&format!("{point} seed {seed}"), &result, &again);
         if result.is_err() {
             for component in crate::daemon::ALL {
@@ -151,12 +205,13 @@ async fn one(
     bed: &Bed,
     bystander: &Life<'_>,
     before: &AtRest,
+    on: On,
     point: Point,
     seed: u64,
 ) -> anyhow::Result<Rest> {
     let index = Point::ALL.iter().position(|other| *other == point);
     let mut random = Random::new(seed, u64::try_from(index.unwrap_or_default())?);
-    let mut plan = Plan::draw(&mut random, CARDS.to_vec(), 1);
+    let mut plan = on.plan(&mut random, seed);
     if point == Point::DetachReceived && plan.end == End::UnpreparedFirst {
         // The devices are home before the runtime says anything.
         plan.end = End::InOrder;

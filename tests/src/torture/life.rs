@@ -5,42 +5,19 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::bed::Bed;
+use super::cards::Card;
 use super::random::Random;
-use crate::cluster::{Claim, Cluster, PATIENCE, PodHandle};
+use crate::cluster::{Claim, PATIENCE, PodHandle};
 use crate::kubelet::ClaimName;
 use crate::wait::slowed;
 
+/// Between two looks at a pod that runs.
+const LOOK: Duration = Duration::from_millis(10);
 /// The kubelet waits longer between two tries.
 const RETRY: Duration = Duration::from_millis(20);
-
-/// A network card of the bed, by its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Card(pub(super) u8);
-
-impl Card {
-    /// Its name at home, which is its device's too.
-    pub(super) fn device(self) -> String {
-        format!("eth{}", self.0)
-    }
-
-    fn interface(self) -> String {
-        format!("net{}", self.0)
-    }
-
-    /// What a pod's state must say of it.
-    fn traces(self) -> [String; 3] {
-        let (name, number) = (self.interface(), self.0);
-        [
-            format!("link {name} veth up "),
-            format!("address {name} 10.1.{number}.2/24 "),
-            format!("route 10.20{number}.0.0/16 table 254 over {name} via 10.1.{number}.1 "),
-        ]
-    }
-}
 
 /// In which order a pod ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +73,7 @@ impl<'a> Life<'a> {
         let size = if plan.claim_each { 1 } else { plan.cards.len() };
         let groups = plan.cards.chunks(size.max(1)).enumerate();
         let claims: Vec<_> = groups
-            .map(|(number, cards)| claim(&bed.cluster, &format!("{name}-{number}"), cards))
+            .map(|(number, cards)| claim(bed, &format!("{name}-{number}"), cards))
             .collect();
         let pod = bed.cluster.pod(name, &claims.iter().collect::<Vec<_>>());
         Self {
@@ -140,11 +117,11 @@ impl<'a> Life<'a> {
     pub(super) fn has_its_devices(&self) -> anyhow::Result<()> {
         let state = self.pod.state()?.to_string();
         for card in &self.plan.cards {
-            for trace in card.traces() {
+            for trace in self.bed.cards.traces(*card) {
                 ensure!(
                     state.lines().any(|line| line.starts_with(&trace)),
                     "I1: a container of {} runs without {:?} in its pod:\n{state}",
-                    card.device(),
+                    self.bed.cards.device(*card),
                     trace.trim_end(),
                 );
             }
@@ -161,16 +138,15 @@ impl<'a> Life<'a> {
                 "waited in vain while the pod ran"
             );
             self.has_its_devices()?;
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(slowed(LOOK)).await;
         }
         self.has_its_devices()
     }
 
     /// The far end of a cable answers.
     pub(super) async fn pings(&self) -> anyhow::Result<()> {
-        for Card(number) in &self.plan.cards {
-            let far = std::net::Ipv4Addr::new(10, 1, *number, 1);
-            self.pod.ping(far).await?;
+        for card in &self.plan.cards {
+            self.pod.ping(card.far()).await?;
         }
         Ok(())
     }
@@ -225,7 +201,7 @@ impl<'a> Life<'a> {
     /// A step with which the pod's namespace may end. Where no hook is there to hold it, the cards in it fall home as
     /// hardware does.
     async fn leave(&self, step: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        self.bed.ending(self.pod.namespace().ok(), step).await
+        self.bed.ending(&self.pod, step).await
     }
 
     /// The sandbox fails in the runtime after the hook has done its part, and the pod gets another.
@@ -240,20 +216,10 @@ impl<'a> Life<'a> {
     }
 }
 
-fn claim(cluster: &Cluster, name: &str, cards: &[Card]) -> Claim {
-    let builder = cards.iter().fold(cluster.claim(name), |builder, card| {
-        let number = card.0;
-        builder.device(&card.device()).config(&json!({
-            "interface": {
-                "name": card.interface(),
-                "addresses": [format!("10.1.{number}.2/24")],
-                "mtu": 1400,
-            },
-            "routes": [{
-                "destination": format!("10.20{number}.0.0/16"),
-                "gateway": format!("10.1.{number}.1"),
-            }],
-        }))
+fn claim(bed: &Bed, name: &str, cards: &[Card]) -> Claim {
+    let builder = cards.iter().fold(bed.cluster.claim(name), |builder, card| {
+        let device = bed.cards.device(*card);
+        builder.device(&device).config(&card.config())
     });
     builder.create()
 }
@@ -271,6 +237,6 @@ async fn retried(
         if started.elapsed() > slowed(PATIENCE) {
             bail!("{what} still fails after {PATIENCE:?}: {error:#}");
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(slowed(RETRY)).await;
     }
 }

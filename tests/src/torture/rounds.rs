@@ -8,7 +8,8 @@ use anyhow::{Context as _, ensure};
 use network_driver_common::bus::Component;
 
 use super::bed::Bed;
-use super::life::{Card, End, Life, Plan};
+use super::cards::Card;
+use super::life::{End, Life, Plan};
 use super::random::Random;
 use super::tally::{Tally, again};
 use crate::cluster::{DRIVER, PATIENCE, Setup};

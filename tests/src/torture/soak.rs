@@ -9,7 +9,8 @@ use anyhow::{Context as _, ensure};
 use futures::future::join_all;
 
 use super::bed::Bed;
-use super::life::{Card, Life, Plan};
+use super::cards::Card;
+use super::life::{Life, Plan};
 use super::random::Random;
 use super::tally::{Tally, again};
 use crate::cluster::Setup;
