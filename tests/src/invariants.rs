@@ -158,11 +158,11 @@ impl AtRest {
             return difference.context("I4: home is not as it was, and nothing is in quarantine");
         }
         let home = cluster.home()?;
-        let links = quarantined
+        let devices = quarantined
             .iter()
-            .filter_map(|device| self.published.get(device));
-        let links = links.map(|device| link_of(device).to_owned()).collect();
-        let names = names_of(&links, &self.home, &home);
+            .filter_map(|name| self.published.get(name));
+        let theirs = devices.map(|device| link_of(device).to_owned()).collect();
+        let names = names_of(&theirs, &self.home, &home);
         let lines = self.home.difference(&home);
         let foreign = lines.lines().filter(|line| {
             let mut words = line.split_whitespace();
