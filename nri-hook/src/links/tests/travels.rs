@@ -150,6 +150,13 @@ fn netns_each_number_that_a_pod_changes_comes_home_as_it_was() {
     let before = node.settled();
     let text = before.0.to_string();
     for (parameter, value) in NUMBERS {
+        let since_6_3 = matches!(
+            parameter,
+            LinkParameter::GsoIpv4MaxSize | LinkParameter::GroIpv4MaxSize
+        );
+        if since_6_3 && !text.contains(&format!("number eth1 {parameter} ")) {
+            continue;
+        }
         let line = format!("number eth1 {parameter} {value}\n");
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
