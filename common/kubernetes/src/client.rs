@@ -66,7 +66,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Cluster>, Conne
     let builder = ClientBuilder::try_from(config);
     let builder = builder.map_err(|error| ConnectError::Client(Box::new(error)))?;
     let client = builder.with_layer(&TraceRequests::to(&host, port)).build();
-    Ok(Some(Cluster { client, host, port }))
+    Ok(Some(Cluster::new(client, host, port)))
 }
 
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {
@@ -81,6 +81,11 @@ async fn from_file(path: &Path) -> Result<Config, ConnectError> {
 }
 
 impl Cluster {
+    /// The server that this client asks, at this host (an address without brackets, or a name) and port.
+    pub fn new(client: Client, host: String, port: u16) -> Self {
+        Self { client, host, port }
+    }
+
     /// The client. Cloning it is cheap; all clones share their connections.
     pub fn client(&self) -> &Client {
         &self.client

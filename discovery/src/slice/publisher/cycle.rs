@@ -348,3 +348,6 @@ fn is_bad_request(error: &watcher::Error) -> bool {
     };
     status.code == 400
 }
+
+#[cfg(test)]
+mod tests;
