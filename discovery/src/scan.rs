@@ -1,6 +1,8 @@
 //! The loop that keeps the inventory true: one dump, then the kernel's events; a dump again only when events were lost,
 //! and a slow audit for the few changes that raise none. Nothing is polled.
 
+mod retry;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,8 +40,6 @@ const GROUPS: [Group; 7] = [
 const AUDIT: Duration = Duration::from_mins(5);
 /// Least time between two readings of the routes: a routing daemon may change thousands.
 const ROUTES_PERIOD: Duration = Duration::from_secs(1);
-/// Tries to read the whole node while it changes under the reading.
-const DUMP_TRIES: u32 = 5;
 
 /// The node cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -112,15 +112,8 @@ impl Scanner {
     /// counts as an uplink.
     pub async fn scan(&mut self, trigger: Trigger) -> Result<View, ScanError> {
         let (began, at) = (Instant::now(), SystemTime::now());
-        let mut tries = 0_u32;
-        let (links, addresses) = loop {
-            match self.dump().await {
-                Ok(dump) => break dump,
-                Err(error) if tries >= DUMP_TRIES => return Err(ScanError::Dump(error)),
-                Err(error) => tracing::debug!(err = chain(&error), "dump repeated"),
-            }
-            tries = tries.saturating_add(1);
-        };
+        let dumped = retry::until_whole(|| self.dump()).await;
+        let (links, addresses) = dumped.map_err(ScanError::Dump)?;
         self.inventory.replace(links, addresses);
         fail::pass(Point::ScanDumped);
         self.read_routes().await;

@@ -104,6 +104,13 @@ impl Monitor {
         Self::over(opened.map_err(OpenSocketError::Enter)??)
     }
 
+    /// The same with room for few unread events.
+    pub(crate) fn cramped(netns: &Netns, groups: &[Group]) -> Result<Self, OpenSocketError> {
+        let groups = groups.to_vec();
+        let opened = netns.run(move || transport(&groups, 1));
+        Self::over(opened.map_err(OpenSocketError::Enter)??)
+    }
+
     fn over(transport: Transport) -> Result<Self, OpenSocketError> {
         #[expect(
             deprecated,
@@ -221,8 +228,7 @@ mod tests {
     #[tokio::test]
     async fn netns_events_that_found_no_room_are_reported_as_lost() {
         let home = Namespace::new().unwrap();
-        let opened = home.netns().run(|| transport(&[Group::Link], 1));
-        let mut monitor = Monitor::over(opened.unwrap().unwrap()).unwrap();
+        let mut monitor = Monitor::cramped(home.netns(), &[Group::Link]).unwrap();
         let index = home.link("lo").unwrap().index;
         let mut socket = home.socket().unwrap();
         let mut change = |mtu| {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use crate::error::{OpenSocketError, RequestError};
 use crate::ethtool::Ethtool;
 use crate::link::{Link, LinkChange, LinkKind, NewLink};
+use crate::monitor::{Group, Monitor};
 use crate::netns::{Netns, OpenNetnsError};
 use crate::socket::Socket;
 
@@ -80,6 +81,11 @@ impl Namespace {
     /// A socket to ethtool in it.
     pub fn ethtool(&self) -> Result<Ethtool, TestingError> {
         Ok(Ethtool::open_in(&self.netns)?)
+    }
+
+    /// A monitor of it that loses events when a hundred come at once. Must be called within a tokio runtime.
+    pub fn cramped_monitor(&self, groups: &[Group]) -> Result<Monitor, TestingError> {
+        Ok(Monitor::cramped(&self.netns, groups)?)
     }
 
     /// Makes a pair of links, `name` here and `peer_name` in `peer`, both down: the cable between two machines.

@@ -33,6 +33,13 @@ struct Home {
 impl Home {
     /// Home with these links, each with its other end far away, all up.
     fn new(names: &[String]) -> Self {
+        Self::hearing(names, |home| {
+            Monitor::open_in(home.netns(), &GROUPS).unwrap()
+        })
+    }
+
+    /// The same, with this ear for the kernel's events.
+    fn hearing(names: &[String], ear: impl FnOnce(&Namespace) -> Monitor) -> Self {
         let (home, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
         for name in names {
             add(&home, &far, name);
@@ -62,8 +69,8 @@ impl Home {
             health: health.part("netlink"),
         };
         let shutdown = CancellationToken::new();
-        let (netns, stop) = (home.netns().clone(), shutdown.clone());
-        let task = tokio::spawn(async move { scanner.run_in(&netns, wires, stop).await });
+        let scanner = scanner.in_netns(home.netns()).unwrap();
+        let task = tokio::spawn(scanner.follow(ear(&home), wires, shutdown.clone()));
         Self {
             near: home,
             far,
@@ -300,6 +307,27 @@ async fn netns_three_hundred_links_are_seen_however_fast_they_come() {
         .wait("all links", |view| names(view).len() == 300)
         .await;
     assert_eq!(names(&view), all);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn netns_what_happened_while_events_were_lost_is_seen_all_the_same() {
+    let cramped = |home: &Namespace| home.cramped_monitor(&GROUPS).unwrap();
+    let mut node = Home::hearing(&["nic0".to_owned()], cramped);
+    node.wait("the first link", |view| has(view, "nic0")).await;
+    // On this one thread nothing is read meanwhile: there is room for the first of these events only.
+    let index = node.near.link("lo").unwrap().index;
+    let mut socket = node.near.socket().unwrap();
+    for mtu in 1300..1400 {
+        let change = LinkChange {
+            mtu: Some(mtu),
+            ..LinkChange::default()
+        };
+        socket.change_link(index, &change).unwrap();
+    }
+    add(&node.near, &node.far, "nic1");
+    let view = node.wait("the link added last", |view| has(view, "nic1"));
+    assert_eq!(names(&*view.await), ["nic0", "nic1"]);
     node.stop().await;
 }
 
