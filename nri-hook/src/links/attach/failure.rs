@@ -154,7 +154,7 @@ pub(crate) enum AttachFailure {
 
 impl AttachFailure {
     /// As [`AttachError::reason`].
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::links) fn reason(&self) -> &'static str {
         match self {
             failure if failure.is_late() => "AttachDeadlineExceeded",
             Self::HomeNamespace => "HostNetworkNotSupported",

@@ -302,6 +302,29 @@ fn netns_when_time_runs_out_on_the_way_everything_is_undone() {
 }
 
 #[test]
+fn netns_what_is_asked_of_either_namespace_ends_with_the_time_too() {
+    let mut node = Node::new(&[b"eth1"]);
+    let before = node.settled();
+    let (pod, protected) = (Namespace::new().unwrap(), Protected::default());
+    let (driver, now) = (DRIVER.parse().unwrap(), Instant::now());
+    let prepared = Departure::prepare(&driver, node.home.netns(), pod.netns(), &protected, now);
+    let failure = prepared.err().unwrap();
+    assert_eq!(failure.to_string(), "read the node's network");
+    assert_eq!(failure.reason(), "AttachDeadlineExceeded");
+
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    let deadline = in_time(1);
+    node.links.configurators.push(Box::new(Dawdler(deadline)));
+    let attached = node
+        .links
+        .attach(&[record], pod.netns(), &protected, deadline);
+    let error = attached.unwrap_err();
+    assert_eq!(error.to_string(), "read the pod's network");
+    assert_eq!(error.reason(), "AttachDeadlineExceeded");
+    node.assert_same(&before);
+}
+
+#[test]
 fn netns_an_attach_after_a_crash_begins_by_bringing_home() {
     let mut node = Node::new(&[b"eth1", b"eth2"]);
     let before = node.settled();
