@@ -15,6 +15,7 @@ mod attempts;
 mod fault;
 #[cfg(test)]
 mod fuzzing;
+mod object;
 mod parameters;
 mod parse;
 mod plan;

@@ -23,6 +23,8 @@ use network_driver_common::model::{DriverName, IfName, InterfaceConfig, Mtu, Rou
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::object::Object;
+
 /// Version of the parameters, after the driver's name.
 pub(super) const VERSION: &str = "v1alpha1";
 /// Kind of the parameters.
@@ -94,7 +96,7 @@ impl PartialConfig {
     ) -> Result<Self, InvalidParameters> {
         let form = form(parameters, driver).map_err(|fault| InvalidParameters(vec![fault]))?;
         let mut faults = Vec::new();
-        let interface = form.interface.unwrap_or_default();
+        let Object(interface) = form.interface.unwrap_or_default();
         let config = Self {
             name: interface
                 .name
@@ -153,8 +155,8 @@ struct Form {
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
-    interface: Option<InterfaceForm>,
-    routes: Option<Vec<RouteForm>>,
+    interface: Option<Object<InterfaceForm>>,
+    routes: Option<Vec<Object<RouteForm>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -179,8 +181,7 @@ fn form(parameters: &Value, driver: &DriverName) -> Result<Form, Fault> {
         let reason = format!("{size} bytes are too many, at most {MAX_BYTES}");
         return Err(Fault::new("parameters", reason));
     }
-    no_list("parameters", parameters)?;
-    let head: Head = deserialize(parameters)?;
+    let Object(head) = deserialize::<Object<Head>>(parameters)?;
     if head.kind != KIND {
         let reason = format!("{:?} is not known, use {KIND}", cut(&head.kind));
         return Err(Fault::new("kind", reason));
@@ -190,22 +191,7 @@ fn form(parameters: &Value, driver: &DriverName) -> Result<Form, Fault> {
         let reason = format!("{:?} is not known, use {wanted}", cut(&head.api_version));
         return Err(Fault::new("apiVersion", reason));
     }
-    let field = |name| parameters.get(name).unwrap_or(&Value::Null);
-    no_list("interface", field("interface"))?;
-    let routes = field("routes").as_array();
-    for (index, route) in routes.into_iter().flatten().enumerate() {
-        no_list(&format!("routes[{index}]"), route)?;
-    }
-    deserialize(parameters)
-}
-
-/// serde would take a list for an object, its items for the fields in order.
-fn no_list(path: &str, value: &Value) -> Result<(), Fault> {
-    if value.is_array() {
-        let reason = "invalid type: sequence, expected an object";
-        return Err(Fault::new(path, reason));
-    }
-    Ok(())
+    deserialize(parameters).map(|Object(form)| form)
 }
 
 fn deserialize<'a, T: Deserialize<'a>>(parameters: &'a Value) -> Result<T, Fault> {
@@ -306,12 +292,12 @@ fn host_address(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn routes(list: &[RouteForm], faults: &mut Vec<Fault>) -> Vec<Route> {
+fn routes(list: &[Object<RouteForm>], faults: &mut Vec<Fault>) -> Vec<Route> {
     if !within("routes", list.len(), MAX_ROUTES, faults) {
         return Vec::new();
     }
     let mut kept: Vec<Route> = Vec::new();
-    for (index, form) in list.iter().enumerate() {
+    for (index, Object(form)) in list.iter().enumerate() {
         let path = format!("routes[{index}]");
         let destination = destination(&form.destination);
         let destination = keep(faults, format!("{path}.destination"), destination);
