@@ -91,7 +91,7 @@ pub(crate) struct Hook {
     part: Part,
     /// A std mutex: held for a map access, never over an await.
     state: Mutex<State>,
-    /// Whether the hook has reported, in any session, all that was in pods.
+    /// Whether all that is in pods is known: no record was lost, or the hook has reported it in some session.
     told: watch::Sender<bool>,
 }
 
@@ -134,15 +134,15 @@ pub(crate) struct Release {
 }
 
 impl Hook {
-    /// No session yet.
-    pub(crate) fn new(node: String, metrics: Metrics, part: Part) -> Self {
+    /// No session yet. Unless records were lost (`is_whole`), there is nothing that the hook alone could tell.
+    pub(crate) fn new(node: String, is_whole: bool, metrics: Metrics, part: Part) -> Self {
         part.not_ready(NO_SESSION);
         Self {
             node,
             metrics,
             part,
             state: Mutex::default(),
-            told: watch::Sender::new(false),
+            told: watch::Sender::new(is_whole),
         }
     }
 
@@ -231,7 +231,8 @@ impl Hook {
         }
     }
 
-    /// Whether the hook has told of all that was in pods when it began: records that were lost are put back then.
+    /// Whether all that is in pods is known. Records that were lost are put back as the hook tells of all that was in pods
+    /// when it began.
     pub(crate) fn told(&self) -> watch::Receiver<bool> {
         self.told.subscribe()
     }

@@ -222,12 +222,6 @@ async fn session(
         .await
         .map_err(closed)?;
     let mut in_use = None;
-    let known = book.is_whole() || *told.borrow();
-    if known {
-        let first = in_use.insert(in_use::complete(book, health)).clone();
-        let first = Said::DevicesInUse(first);
-        say.send(message(first)).await.map_err(closed)?;
-    }
     let mut client = InventoryClient::new(channel.clone());
     let call = client.session(ReceiverStream::new(requests));
     let response = tokio::time::timeout(HELLO, call)

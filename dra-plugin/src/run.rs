@@ -144,7 +144,12 @@ fn driver(
             std::future::pending().await
         }),
     );
-    let hook = Hook::new(node.clone(), metrics.clone(), health.part("hook"));
+    let hook = Hook::new(
+        node.clone(),
+        book.is_whole(),
+        metrics.clone(),
+        health.part("hook"),
+    );
     let boot_id = std::fs::read_to_string(BOOT_ID)?.trim().to_owned();
     Ok(Arc::new(Driver {
         events: Events::new(recorder, Arc::clone(&claims), &node),

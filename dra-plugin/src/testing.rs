@@ -72,7 +72,12 @@ impl Node {
         let book = Book::start(Box::new(store.clone()), contents, metrics.clone()).unwrap();
         let claims = Arc::new(ClaimReader::new(api.client()));
         let (recorder, write) = EventRecorder::new(api.client(), &name, "node-1");
-        let hook = Hook::new("node-1".into(), metrics.clone(), health.part("hook"));
+        let hook = Hook::new(
+            "node-1".into(),
+            book.is_whole(),
+            metrics.clone(),
+            health.part("hook"),
+        );
         let driver = Arc::new(Driver {
             events: Events::new(recorder, Arc::clone(&claims), "node-1"),
             status: StatusQueue::new(metrics.clone()),

@@ -100,7 +100,7 @@ impl Driver {
     /// Whether a claim without a record has no device in a pod for sure. Where records were lost, only the hook can tell;
     /// otherwise a pod may end while the hook is away.
     fn knows_all(&self) -> bool {
-        self.book.is_whole() || *self.hook.told().borrow()
+        *self.hook.told().borrow()
     }
 
     fn tell_unprepared(
