@@ -8,7 +8,7 @@ mod health;
 mod record;
 mod snapshot;
 
-pub use record::{AttachedInterface, attached_interface};
+pub use record::{AttachedInterface, attached_interface, from_unix_nanos, to_unix_nanos};
 
 /// A message of the bus, or a record on disk, that does not say what it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,13 @@
 //! What the hook reports: what happened to a claim in a sandbox. It is kept in the record, told to people as events,
 //! and shown in the claim's `status.devices`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use network_driver_common::bus::report_span;
 use network_driver_common::error::sentence;
 use network_driver_common::model::{Attachment, ClaimUid, PodRef, Record, SandboxId};
 use network_driver_common::telemetry::{self, LinkTo, Side};
-use network_driver_common::wire::{AttachedInterface, attached_interface};
+use network_driver_common::wire::{AttachedInterface, attached_interface, from_unix_nanos};
 use network_driver_kubernetes::EventKind;
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event as Reported;
@@ -247,9 +247,7 @@ impl Driver {
 fn span(report: &bus::Report) -> Span {
     let span = report_span(Side::Server, &report.claim_uid);
     telemetry::set(&span, "nri.sandbox.id", report.sandbox_id.clone());
-    let happened = u64::try_from(report.unix_nanos).unwrap_or_default();
-    let happened = UNIX_EPOCH.checked_add(Duration::from_nanos(happened));
-    let age = happened.and_then(|at| SystemTime::now().duration_since(at).ok());
+    let age = SystemTime::now().duration_since(from_unix_nanos(report.unix_nanos));
     let traceparent = Some(report.traceparent.as_str()).filter(|text| !text.is_empty());
     telemetry::follow(&span, LinkTo::Attach, traceparent, age.unwrap_or_default());
     span

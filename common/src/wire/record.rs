@@ -212,13 +212,13 @@ impl From<&AttachedInterface> for bus::AttachedInterface {
 }
 
 /// Nanoseconds since the Unix epoch; a time before it is the epoch.
-pub(super) fn to_unix_nanos(time: SystemTime) -> i64 {
+pub fn to_unix_nanos(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The time of these nanoseconds since the Unix epoch; a negative number is the epoch.
-pub(super) fn from_unix_nanos(nanos: i64) -> SystemTime {
+pub fn from_unix_nanos(nanos: i64) -> SystemTime {
     let since = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use network_driver_common::bus::report_span;
 use network_driver_common::model::{ClaimUid, InvalidDeviceName, PodRef, Record, SandboxId};
 use network_driver_common::telemetry::{self, Side};
-use network_driver_common::wire::AttachedInterface;
+use network_driver_common::wire::{AttachedInterface, to_unix_nanos};
 use network_driver_proto::bus;
 use network_driver_proto::bus::report::Event;
 use tokio::sync::Notify;
@@ -92,9 +92,6 @@ impl Reports {
         sandbox: impl Into<Option<&'a SandboxId>>,
         what: Happened,
     ) {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let sandbox = sandbox.into();
         let span = span(claim);
         let mut state = self.state();
@@ -106,7 +103,7 @@ impl Reports {
             claim_uid: claim.to_string(),
             pod: pod.map(Into::into),
             sandbox_id: sandbox.map(ToString::to_string).unwrap_or_default(),
-            unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            unix_nanos: to_unix_nanos(SystemTime::now()),
             event: Some(what.into()),
         };
         if let Some(older) = state.by_claim.insert(claim.clone(), id) {
