@@ -154,11 +154,12 @@ impl Sandboxes {
         self.state().known.contains_key(sandbox)
     }
 
-    /// The newest known sandbox of each pod.
+    /// The newest known sandbox of each pod that has a namespace of its own. Runtimes list those that were killed without one.
     pub(crate) fn newest(&self) -> Vec<Pod> {
         let state = self.state();
         let mut newest = HashMap::new();
-        for known in state.known.values() {
+        let known = state.known.values();
+        for known in known.filter(|known| known.pod.netns.is_some()) {
             let kept = newest.entry(&known.pod.owner.uid).or_insert(known);
             if kept.arrived < known.arrived {
                 *kept = known;

@@ -75,8 +75,7 @@ impl<D: Devices> Hook<D> {
             let records = self.records.of_pod(&pod.owner.uid);
             let here =
                 |record: &Arc<Record>| self.sandboxes.is_attached(&record.claim.uid, &pod.sandbox);
-            // Pods on the node's network are refused at the gate and can get nothing.
-            if pod.netns.is_some() && !records.iter().all(here) {
+            if !records.iter().all(here) {
                 left |= !self.attach_late(&pod, failures).await;
             }
         }

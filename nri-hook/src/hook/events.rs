@@ -72,6 +72,8 @@ impl<D: Devices> PodEvents for Hook<D> {
             .collect();
         if held.is_empty() {
             debug!(sandbox = %pod.sandbox, "stopped sandbox holds no device");
+            // It may have stood for its pod, which has another one.
+            self.changed.notify_one();
             return;
         }
         fail::pass(Point::DetachReceived);

@@ -262,6 +262,16 @@ async fn a_sandbox_that_has_ended_before_it_was_served_is_nothing_to_tell_its_po
 }
 
 #[tokio::test]
+async fn a_killed_sandbox_in_the_list_does_not_stand_for_its_pod() {
+    let node = Node::new();
+    node.hook.records.commit(record("c", &["p"]));
+    let (alive, killed) = (node.pod("s2", "p"), pod("s1", "p", None));
+    node.hook.synchronize(vec![alive, killed]).await;
+    node.hook.look(&mut HashMap::new()).await;
+    assert!(node.is_attached("c", "s2"));
+}
+
+#[tokio::test]
 async fn a_pod_that_ran_bare_is_attached_late() {
     let node = Node::new();
     node.hook.take_records(vec![record("c", &["p"])]);
