@@ -313,9 +313,11 @@ mod tests {
     #[test]
     fn a_pods_sandbox_is_its_newest_one() {
         let sandboxes = Sandboxes::default();
-        sandboxes.add(&pod("s1", "p", None));
-        sandboxes.add(&pod("s2", "p", None));
-        sandboxes.add(&pod("s3", "q", None));
+        let netns = Some("/run/netns/x");
+        sandboxes.add(&pod("s1", "p", netns));
+        sandboxes.add(&pod("s2", "p", netns));
+        sandboxes.add(&pod("s3", "q", netns));
+        sandboxes.add(&pod("s4", "q", None));
         let mut newest: Vec<_> = sandboxes
             .newest()
             .iter()
