@@ -15,6 +15,8 @@ pub mod attribute;
 pub mod command;
 pub mod config;
 pub mod filter;
+#[cfg(test)]
+mod fixture;
 pub mod inventory;
 pub mod metrics;
 pub mod node;

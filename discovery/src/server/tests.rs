@@ -1,28 +1,13 @@
 use network_driver_common::bus::{Component, channel, hello, listen, serve};
 use network_driver_common::metrics::prometheus_client::registry::Registry;
-use network_driver_common::model::{DeviceFault, DeviceName, FaultReason, LinkIdentity};
+use network_driver_common::model::{DeviceFault, FaultReason};
 use network_driver_proto::bus::inventory_client::InventoryClient;
 use network_driver_proto::bus::inventory_server::InventoryServer;
 use tonic::service::Routes;
 
 use super::session::{Sent, in_use};
 use super::*;
-use network_driver_common::model::Device;
-
-fn device(name: &str) -> Arc<Device> {
-    let identity = LinkIdentity::Other {
-        kind: "veth".into(),
-        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
-        home_name: name.parse().unwrap(),
-    };
-    Arc::new(Device {
-        name: DeviceName::of(&identity),
-        identity,
-        interface: name.parse().unwrap(),
-        attributes: [].into(),
-        capacity: [].into(),
-    })
-}
+use crate::fixture::device;
 
 fn view(names: impl IntoIterator<Item = String>) -> View {
     let links = names.into_iter().zip(1..).map(|(name, index)| {

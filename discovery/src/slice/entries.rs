@@ -29,24 +29,17 @@ pub fn entries(api: ResourceApi, view: &View, kept: &BTreeMap<String, Value>) ->
 mod tests {
     use std::sync::Arc;
 
-    use network_driver_common::model::{AttributeValue, Device, DeviceName, LinkIdentity};
+    use network_driver_common::model::{AttributeValue, Device};
     use serde_json::json;
 
     use super::*;
+    use crate::fixture;
     use crate::inventory::{InUse, LinkView, Offered};
 
     fn device(name: &str, mtu: i64) -> Arc<Device> {
-        let identity = LinkIdentity::Other {
-            kind: "veth".into(),
-            hardware_address: "02:00:00:00:00:01".parse().unwrap(),
-            home_name: name.parse().unwrap(),
-        };
         Arc::new(Device {
-            name: DeviceName::of(&identity),
-            identity,
-            interface: name.parse().unwrap(),
             attributes: [("mtu".parse().unwrap(), AttributeValue::Int(mtu))].into(),
-            capacity: [].into(),
+            ..Device::clone(&fixture::device(name))
         })
     }
 

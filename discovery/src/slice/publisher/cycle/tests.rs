@@ -8,14 +8,13 @@ use kube::Client;
 use kube::client::Body;
 use network_driver_common::health::Health;
 use network_driver_common::metrics::prometheus_client::registry::Registry;
-use network_driver_common::model::{
-    Device, DeviceFault, DeviceName, FaultReason, LinkIdentity, Protected,
-};
+use network_driver_common::model::{DeviceFault, FaultReason, Protected};
 use network_driver_kubernetes::{Cluster, ResourceApi};
 use serde_json::json;
 use tower::service_fn;
 
 use super::*;
+use crate::fixture::device;
 use crate::inventory::{InUse, LinkView, Offered};
 use crate::metrics::Metrics;
 
@@ -138,21 +137,6 @@ impl Bed {
     fn writes(&self) -> Vec<Vec<String>> {
         self.api.state().writes.clone()
     }
-}
-
-fn device(name: &str) -> Arc<Device> {
-    let identity = LinkIdentity::Other {
-        kind: "veth".into(),
-        hardware_address: "02:00:00:00:00:01".parse().unwrap(),
-        home_name: name.parse().unwrap(),
-    };
-    Arc::new(Device {
-        name: DeviceName::of(&identity),
-        identity,
-        interface: name.parse().unwrap(),
-        attributes: [].into(),
-        capacity: [].into(),
-    })
 }
 
 /// An inventory that offers these, dra-plugin's lists included.
