@@ -11,7 +11,7 @@ use network_driver_common::telemetry::{self, LinkTo};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
-use super::attach::{AttachPodError, Attached};
+use super::attach::Attached;
 use super::{Hook, claims_of, trace};
 use crate::devices::Devices;
 use crate::nri::Pod;
@@ -131,7 +131,7 @@ impl<D: Devices> Hook<D> {
             }
             Ok(Attached::Busy) => false,
             // It ended without a word to us.
-            Err(AttachPodError::Netns(_) | AttachPodError::Stopped) => {
+            Err(error) if error.is_over() => {
                 self.sandboxes.remove(&pod.sandbox);
                 true
             }
