@@ -14,10 +14,12 @@ mod plain_pod;
 mod prepare;
 mod process;
 mod raw;
+mod records;
 mod report;
 mod sample;
 mod scan;
 mod start;
+mod storm;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -82,6 +84,8 @@ async fn run(options: &Options) -> anyhow::Result<Report> {
     for links in [100, 1000] {
         scan::run(options, links, &mut report)?;
     }
+    storm::run(options, &mut report).await?;
+    records::run(options, &mut report).await?;
     report.finish();
     Ok(report)
 }

@@ -60,6 +60,7 @@ pub struct Cluster {
     /// Where the daemons send their traces.
     traces_to: Option<String>,
     export_delay: Duration,
+    publish_interval: Duration,
     cdi_confirmed: bool,
     start_hook: bool,
     log_level: &'static str,
@@ -154,6 +155,7 @@ impl Cluster {
             books: Mutex::default(),
             binaries,
             export_delay: setup.export_delay,
+            publish_interval: setup.publish_interval,
             cdi_confirmed: setup.cdi_confirmed,
             start_hook: setup.start_hook,
             log_level: setup.log_level,
@@ -258,6 +260,11 @@ impl Cluster {
     /// CDI files that are there.
     pub fn cdi_files(&self) -> Vec<String> {
         list(self.runtime.cdi_dir())
+    }
+
+    /// Where dra-plugin keeps its records.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.at("state").join("claims.sled")
     }
 
     /// Deletes dra-plugin's database, which must not run.

@@ -1,6 +1,9 @@
 //! Attach and detach of moved cards, alone and while others move links.
 
+use std::time::Duration;
+
 use anyhow::Error;
+use futures::future::join_all;
 use network_driver_common::model::IfName;
 
 use super::floor::{Floor, card_name};
@@ -15,6 +18,9 @@ use crate::cluster::Cluster;
 const MANY: usize = 8;
 /// Threads that move links under load.
 const MOVERS: usize = 3;
+
+/// Pods that start at the same moment.
+const TOGETHER: usize = 4;
 
 /// What the floors are called in the report.
 const MOVE: &str = "raw move";
@@ -44,7 +50,51 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> anyhow::Resul
         .run(options.share(5), MANY, &mut many, 0.75, report)
         .await?;
     one.end().await?;
-    many.end().await
+    many.end().await?;
+
+    progress("attaches at once");
+    together(options.share(2), &cluster, &mut crowd.floor, report).await
+}
+
+/// Pods that start at the same moment, with a card each.
+async fn together(
+    rounds: u32,
+    cluster: &Cluster,
+    floor: &mut Floor,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut leases = Vec::new();
+    for number in 0..TOGETHER {
+        leases.push(Lease::new(cluster, &format!("at-once-{number}"), number, 1).await?);
+    }
+    let (mut each, mut last, mut raw) =
+        (Samples::default(), Samples::default(), Samples::default());
+    for round in 0..rounds {
+        let attached = join_all(leases.iter_mut().map(Lease::attach)).await;
+        let mut slowest = Duration::ZERO;
+        for took in attached {
+            let took = took.map_err(Error::msg)?;
+            each.add(took);
+            slowest = slowest.max(took);
+        }
+        last.add(slowest);
+        for lease in &mut leases {
+            lease.holds(1)?;
+            lease.detach().await?;
+        }
+        breathe(round).await;
+        raw.add(timed(|| floor.attach(TOGETHER))?);
+        floor.detach(TOGETHER)?;
+        breathe(round).await;
+    }
+    let what = format!("attach, 1 card, {TOGETHER} pods at once");
+    report.add(Row::new(what.clone(), Unit::Millis, each));
+    let row = Row::new(format!("{what}: the last"), Unit::Millis, last).against(MOVE, &raw);
+    report.add(row.budget(Budget::Ratio(1.05)));
+    for lease in leases {
+        lease.end().await?;
+    }
+    Ok(())
 }
 
 /// Attach and detach with nobody else at work.

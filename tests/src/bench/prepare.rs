@@ -63,7 +63,10 @@ pub(super) async fn run(
 }
 
 /// Prepares the claim, and unprepares it afterwards.
-async fn timed_prepare(cluster: &Cluster, claim: &Claim) -> anyhow::Result<std::time::Duration> {
+pub(super) async fn timed_prepare(
+    cluster: &Cluster,
+    claim: &Claim,
+) -> anyhow::Result<std::time::Duration> {
     let begun = Instant::now();
     let mut answer = cluster.prepare_claims(&[claim]).await?;
     let took = begun.elapsed();

@@ -28,7 +28,10 @@ impl Cluster {
             Component::Discovery => arguments.extend([
                 ("--kubeconfig", self.at("kubeconfig")),
                 ("--offer-kinds", "veth".into()),
-                ("--publish-interval", "0.5".into()),
+                (
+                    "--publish-interval",
+                    self.publish_interval.as_secs_f64().to_string().into(),
+                ),
                 ("--sysfs-root", self.at("sys")),
             ]),
             Component::DraPlugin => arguments.extend([

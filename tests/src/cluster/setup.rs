@@ -31,6 +31,7 @@ pub struct Setup {
     pub(super) start_hook: bool,
     pub(super) tracing: Tracing,
     pub(super) export_delay: Duration,
+    pub(super) publish_interval: Duration,
     pub(super) log_level: &'static str,
     pub(super) bin_dir: Option<PathBuf>,
 }
@@ -50,6 +51,7 @@ impl Default for Setup {
             tracing: Tracing::Off,
             // Spans are looked at soon after they have ended.
             export_delay: Duration::from_millis(200),
+            publish_interval: Duration::from_millis(500),
             log_level: "debug",
             bin_dir: None,
         }
@@ -141,6 +143,13 @@ impl Setup {
     #[must_use]
     pub fn export_delay(mut self, delay: Duration) -> Self {
         self.export_delay = delay;
+        self
+    }
+
+    /// With a discovery that lets this much time pass between two writes of a slice.
+    #[must_use]
+    pub fn publish_interval(mut self, interval: Duration) -> Self {
+        self.publish_interval = interval;
         self
     }
 
