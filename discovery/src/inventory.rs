@@ -198,7 +198,7 @@ impl Inventory {
             // Others name it in their reasons and attributes.
             self.dirty.links.extend(self.links.keys());
             self.dirty.uplinks = true;
-        } else if joins(&old) != joins(new) {
+        } else if joins(&old) != joins(new) || old.altnames != new.altnames {
             self.dirty.uplinks = true;
         }
         let Some(Entry { link: new, .. }) = self.links.get(&index) else {

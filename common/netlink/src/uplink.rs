@@ -4,8 +4,9 @@
 //! own tables. A link is protected if it is a *seed* or is joined to one, over any number of steps, by mastership (a
 //! bond and its ports) or by parenthood (`IFLA_LINK`: a VLAN and the link below it), in either direction. Seeds:
 //! - links with a default route of any table, each next hop counted;
-//! - links that hold an address the node is known by, or lead to one (the caller looks those routes up);
-//! - links that the operator names.
+//! - links that hold an address the node is known by, or lead to one (the caller looks those routes up; where the kernel
+//!   may take any of several next hops, each counts);
+//! - links that the operator names, by whichever of their names.
 //!
 //! Whoever has no routes (a dump that failed) must not ask here but protect everything.
 
@@ -83,8 +84,8 @@ impl fmt::Display for UplinkReason {
 
 /// The protected links of a namespace by ifindex, each with its reason.
 ///
-/// `routes` need hold the default routes only, others are skipped; `looked_up` are pairs of a destination and the link
-/// that the kernel would use to reach it (`Socket::route_to`).
+/// `routes` need hold only those that [`matters`] names, others are skipped; `looked_up` are pairs of a destination and the
+/// link that the kernel would use to reach it (`Socket::route_to`).
 pub fn protected_links<'a>(
     links: impl Iterator<Item = &'a Link> + Clone,
     routes: &[RouteEntry],
@@ -113,17 +114,38 @@ pub fn protected_links<'a>(
     }
     for (destination, index) in looked_up {
         seed(*index, UplinkReason::RouteTo(*destination));
+        // The kernel told one next hop; the next connection may take another.
+        let wide = routes
+            .iter()
+            .filter(|route| route.next_hops.contains(index) && leads_to(route, destination));
+        wide.flat_map(|route| &route.next_hops)
+            .for_each(|index| seed(*index, UplinkReason::RouteTo(*destination)));
     }
     for link in links.clone() {
-        if protected.interfaces.contains(&link.name) {
+        let mut named = protected.interfaces.iter();
+        if named.any(|name| is_called(link, name)) {
             seed(link.index, UplinkReason::Operator);
         }
     }
     close(links, seeds)
 }
 
+/// Whether [`protected_links`] looks at a route. Whoever keeps routes need not keep the others, which may be many.
+pub fn matters(route: &RouteEntry, protected: &Protected) -> bool {
+    let is_way = |to| leads_to(route, to);
+    is_default(route) || !route.next_hops.is_empty() && protected.destinations.iter().any(is_way)
+}
+
 fn is_default(route: &RouteEntry) -> bool {
     route.route.destination.prefix_len() == 0
+}
+
+fn leads_to(route: &RouteEntry, destination: &IpAddr) -> bool {
+    route.route.destination.contains(destination)
+}
+
+fn is_called(link: &Link, name: &IfName) -> bool {
+    link.name == *name || link.altnames.iter().any(|other| other == name.as_bytes())
 }
 
 /// Spreads the seeds over everything that is joined to them.

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 
 use network_driver_common::model::Protected;
 use network_driver_netlink::RouteEntry;
-use network_driver_netlink::uplink::{UplinkReason, protected_links};
+use network_driver_netlink::uplink::{UplinkReason, matters, protected_links};
 
 use super::Inventory;
 
 impl Inventory {
-    /// A new default route protects at once. What it replaces, the kernel does not say: the next reading does.
+    /// A new route that matters protects at once. What it replaces, the kernel does not say: the next reading does.
     pub(super) fn add_route(&mut self, route: RouteEntry) {
         self.dirty.routes = true;
         if let Some(routes) = &mut self.routes
-            && is_default(&route)
+            && matters(&route, &self.protected)
             && !routes.contains(&route)
         {
             routes.push(route);
@@ -27,11 +27,11 @@ impl Inventory {
         std::mem::take(&mut self.dirty.routes)
     }
 
-    /// Takes the routes of all tables, of which the default ones are kept. `None` when they could not be had: until they
+    /// Takes the routes of all tables, of which those that matter are kept. `None` when they could not be had: until they
     /// are, every link counts as an uplink.
     pub fn set_routes(&mut self, routes: Option<Vec<RouteEntry>>) {
         let routes = routes.map(|mut routes| {
-            routes.retain(is_default);
+            routes.retain(|route| matters(route, &self.protected));
             routes
         });
         if routes != self.routes {
@@ -82,8 +82,4 @@ impl Inventory {
         self.dirty.links.extend(touched);
         self.uplinks = uplinks;
     }
-}
-
-fn is_default(route: &RouteEntry) -> bool {
-    route.route.destination.prefix_len() == 0
 }

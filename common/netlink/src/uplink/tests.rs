@@ -215,3 +215,44 @@ fn addresses_routes_and_names_protect_too() {
         ]
     );
 }
+
+#[test]
+fn every_next_hop_of_the_way_counts_and_those_of_other_ways_do_not() {
+    let links = [link(1, "a"), link(2, "b"), link(3, "c"), link(4, "d")];
+    let destination: IpAddr = "10.9.9.9".parse().unwrap();
+    let protected = Protected {
+        destinations: [destination].into(),
+        ..Protected::default()
+    };
+    let routes = [
+        route("10.9.0.0/16", None, &[1, 2], 1),
+        route("10.8.0.0/16", None, &[2, 3], 1),
+        route("10.0.0.0/8", None, &[3, 4], 1), // wider, so not the one that was taken
+        route("10.9.0.0/16", Some(4), &[], 1),
+    ];
+    let found = shown(&links, &routes, &[], &protected, &[(destination, 2)]);
+    assert_eq!(
+        found,
+        ["a is the way to 10.9.9.9", "b is the way to 10.9.9.9"]
+    );
+    let kept = routes.map(|route| matters(&route, &protected));
+    assert_eq!(kept, [true, false, true, false]);
+    assert!(matters(&route("::/0", Some(1), &[], 1), &protected));
+}
+
+#[test]
+fn the_operator_may_use_any_name_of_a_link() {
+    let links = [
+        link(1, "a"),
+        Link {
+            altnames: vec![b"enp7s0".to_vec(), b"other".to_vec()],
+            ..link(2, "b")
+        },
+    ];
+    let protected = Protected {
+        interfaces: ["other".parse().unwrap()].into(),
+        ..Protected::default()
+    };
+    let found = shown(&links, &[], &[], &protected, &[]);
+    assert_eq!(found, ["b is protected by configuration"]);
+}
