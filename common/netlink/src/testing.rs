@@ -1,5 +1,8 @@
 //! Network namespaces to try things in: made here, gone with their last holder, never the machine's own.
 
+mod link;
+mod nexthop;
+mod route;
 mod rule;
 mod state;
 
@@ -17,6 +20,8 @@ use crate::monitor::{Group, Monitor};
 use crate::netns::{Netns, OpenNetnsError};
 use crate::socket::Socket;
 
+pub use route::Way;
+pub use rule::Whose;
 pub use state::State;
 
 /// How often a condition is looked at that has no event.

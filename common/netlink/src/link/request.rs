@@ -328,7 +328,7 @@ fn namespace<T: neli::consts::rtnl::RtaType>(
     list.bytes(ifla::NET_NS_FD, &fd.to_ne_bytes())
 }
 
-pub(super) fn body(
+pub(crate) fn body(
     index: u32,
     attributes: Attributes<Ifla>,
     up: Option<bool>,

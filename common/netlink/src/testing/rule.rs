@@ -1,4 +1,4 @@
-//! Routing rules that name a link, to try what becomes of them when the link goes and comes back.
+//! Routing rules, to try what becomes of those that name a link when it goes and comes back, and where others lead.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,55 @@ use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rta, Rtm, Rtn};
 
 use super::{Namespace, TestingError};
+use crate::address::{family_of, octets};
 use crate::error::{BuildError, RequestError};
 use crate::message::INET;
 use crate::request::{Attributes, Request};
 use crate::route::{self, RouteEntry};
 
-/// `FRA_PRIORITY`, `FRA_TABLE`, `FRA_OIFNAME` and `FR_ACT_TO_TBL` (linux/fib_rules.h).
+/// `FRA_DST`, `FRA_SRC`, `FRA_PRIORITY`, `FRA_TABLE`, `FRA_OIFNAME` and `FR_ACT_TO_TBL` (linux/fib_rules.h).
+const DESTINATION: u16 = 1;
+const SOURCE: u16 = 2;
 const PRIORITY: u16 = 6;
 const TABLE: u16 = 15;
 const OIFNAME: u16 = 17;
 const TO_TABLE: u8 = 1;
 
+/// What traffic a rule is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose {
+    /// That with a source in a network.
+    From(IpNet),
+    /// That to a network.
+    To(IpNet),
+}
+
 impl Namespace {
+    /// Has some traffic look into a table first.
+    pub fn add_rule_for(&self, whose: Whose, table: u32) -> Result<(), TestingError> {
+        let request = || -> Result<Request, BuildError> {
+            let (attribute, network) = match whose {
+                Whose::From(network) => (SOURCE, network),
+                Whose::To(network) => (DESTINATION, network),
+            };
+            let attributes: Attributes<Rta> = Attributes::new()
+                .number(PRIORITY, 1000)?
+                .number(TABLE, table)?
+                .bytes(attribute, &octets(network.network()))?;
+            let length = network.prefix_len();
+            let body = route::blank(family_of(network.addr())).rtm_type(Rtn::from(TO_TABLE));
+            let body = match whose {
+                Whose::From(_) => body.rtm_src_len(length),
+                Whose::To(_) => body.rtm_dst_len(length),
+            };
+            let body = body.rtattrs(attributes.finish()).build();
+            let flags = NlmF::CREATE | NlmF::EXCL;
+            let body = body.map_err(BuildError::of)?;
+            Request::change("add a rule", Rtm::Newrule, flags, body)
+        };
+        Ok(self.socket()?.exchange().change(request())?)
+    }
+
     /// Has IPv4 traffic that is bound to a link look into a table first.
     pub fn add_rule(&self, link: &str, table: u32) -> Result<(), TestingError> {
         let request = || -> Result<Request, BuildError> {
@@ -64,9 +101,9 @@ fn lookup(index: u32, destination: IpAddr) -> Result<Request, BuildError> {
     const DST: u16 = 1;
     const OIF: u16 = 4;
     let attributes = Attributes::new()
-        .bytes(DST, &crate::address::octets(destination))?
+        .bytes(DST, &octets(destination))?
         .number(OIF, index)?;
-    let body = route::blank(crate::address::family_of(destination))
+    let body = route::blank(family_of(destination))
         .rtm_dst_len(IpNet::from(destination).prefix_len())
         .rtattrs(attributes.finish())
         .build()
