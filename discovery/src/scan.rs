@@ -151,16 +151,21 @@ impl Scanner {
                 self.inventory.set_routes(None);
             }
         }
-        let mut routed = Vec::new();
+        let (mut routed, mut unanswered) = (Vec::new(), BTreeSet::new());
         for destination in self.inventory.protected().destinations.clone() {
             match self.dumper.route_to(destination).await {
                 Ok(Some(index)) => routed.push((destination, index)),
                 Ok(None) => {}
-                // No way there, such as IPv6 on a node without it.
-                Err(error) => tracing::debug!(%destination, err = chain(&error), "no route"),
+                Err(error) => {
+                    tracing::warn!(
+                        %destination, err = chain(&error),
+                        "the way there cannot be looked up: the last one known stays protected"
+                    );
+                    unanswered.insert(destination);
+                }
             }
         }
-        self.inventory.set_routed(routed);
+        self.inventory.set_routed(routed, &unanswered);
         self.reading.protect = Some(Stretch::since(at));
     }
 

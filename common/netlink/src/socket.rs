@@ -27,6 +27,8 @@ const UNREACHABLE: &[Errno] = &[
     Errno::EHOSTUNREACH,
     Errno::EACCES,
     Errno::EINVAL,
+    // IPv6 on a kernel started without it.
+    Errno::EOPNOTSUPP,
 ];
 
 /// A socket bound to the namespace it was opened in; it may be used on any thread afterwards, and keeps that namespace

@@ -212,7 +212,7 @@ fn the_nodes_address_and_the_way_to_the_api_server_protect() {
         inventory.take_routes_stale(),
         "the ways have to be looked up"
     );
-    inventory.set_routed(vec![(server, 2)]);
+    inventory.set_routed(vec![(server, 2)], &BTreeSet::new());
     inventory.apply(Event::Address(address(1, "10.0.0.5/24")));
     inventory.settle();
     let want = [
@@ -224,6 +224,13 @@ fn the_nodes_address_and_the_way_to_the_api_server_protect() {
     inventory.apply(Event::AddressGone(address(1, "10.0.0.5/24")));
     inventory.settle();
     assert_eq!(shown(&inventory)[0], "a offered as a");
+    inventory.set_routed(Vec::new(), &[server].into());
+    inventory.settle();
+    let still = "b is the way to 10.9.9.9";
+    assert_eq!(shown(&inventory)[1], still, "the kernel was not asked");
+    inventory.set_routed(Vec::new(), &BTreeSet::new());
+    inventory.settle();
+    assert_eq!(shown(&inventory)[1], "b offered as b");
 }
 
 #[test]

@@ -40,8 +40,11 @@ impl Inventory {
         }
     }
 
-    /// Takes which links the kernel would use to reach the protected destinations.
-    pub fn set_routed(&mut self, routed: Vec<(IpAddr, u32)>) {
+    /// Takes which links the kernel would use to reach the protected destinations. Those that it could not be asked about
+    /// keep the way that they had.
+    pub fn set_routed(&mut self, mut routed: Vec<(IpAddr, u32)>, unanswered: &BTreeSet<IpAddr>) {
+        let before = self.routed.iter();
+        routed.extend(before.filter(|(to, _)| unanswered.contains(to)));
         if routed != self.routed {
             self.routed = routed;
             self.dirty.uplinks = true;
