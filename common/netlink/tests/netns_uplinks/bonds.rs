@@ -3,7 +3,7 @@
 use network_driver_netlink::LinkKind;
 use network_driver_netlink::testing::skipped_without;
 
-use crate::node::{Topology, try_all};
+use crate::node::{NO_LINK, Topology, try_all};
 
 #[test]
 fn netns_uplinks_with_bonds() {
@@ -14,7 +14,13 @@ fn netns_uplinks_with_bonds() {
 
 #[test]
 fn netns_uplinks_with_vlans_on_bonds() {
-    let kinds = [LinkKind::Bond, LinkKind::Vlan { parent: 1, id: 7 }];
+    let kinds = [
+        LinkKind::Bond,
+        LinkKind::Vlan {
+            parent: NO_LINK,
+            id: 7,
+        },
+    ];
     if !kinds.iter().any(|kind| skipped_without(kind).unwrap()) {
         try_all(VLANS);
     }

@@ -20,7 +20,7 @@ const TOPOLOGIES: &[Topology] = &[
             node.known_by(&["10.0.0.5", "10.9.9.9"]);
             node.make("dummy7", LinkKind::Dummy);
             node.address("dummy7", "10.0.0.5/32");
-            node.route("0.0.0.0/0 nexthop via fe80::1 dev nic0 nexthop via fe80::1 dev nic1");
+            node.route("0.0.0.0/0 nexthop dev nic0 nexthop dev nic1");
             node.is("nic0 default, nic1 default, nic2 free, dummy7 address");
         },
     ),

@@ -9,6 +9,9 @@ use network_driver_netlink::{Dumper, Link, LinkChange, LinkKind, MacvlanMode, Ne
 
 use crate::route::Route;
 
+/// Number of no link: the parent of a link that is only tried. Loopback takes no VLAN.
+pub(crate) const NO_LINK: u32 = 1 << 20;
+
 /// What it is called, and how it is built; it says what is to come of it with [`Node::is`].
 pub(crate) type Topology = (&'static str, fn(&mut Node));
 

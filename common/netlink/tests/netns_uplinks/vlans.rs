@@ -3,11 +3,16 @@
 use network_driver_netlink::testing::skipped_without;
 use network_driver_netlink::{LinkKind, NewLink};
 
-use crate::node::{Topology, try_all};
+use crate::node::{NO_LINK, Topology, try_all};
 
 #[test]
 fn netns_uplinks_with_vlans() {
-    if !skipped_without(&LinkKind::Vlan { parent: 1, id: 7 }).unwrap() {
+    if !skipped_without(&LinkKind::Vlan {
+        parent: NO_LINK,
+        id: 7,
+    })
+    .unwrap()
+    {
         try_all(TOPOLOGIES);
     }
 }
