@@ -65,7 +65,7 @@ e2e-matrix: ## Run its core stories on every supported Kubernetes and containerd
 	@tests/e2e/matrix
 
 .PHONY: vm
-vm: ## Run the kernel tests, stories of real cards in an emulated machine, kernels 6.1 and 6.12, and a cluster in there (root; KERNELS=6.12, QUICK=1, TESTS="words of names", TESTS=torture)
+vm: ## Run the kernel tests, stories of real cards in an emulated machine, kernels 6.1 and 6.12, and a cluster in there (root; KERNELS=6.12, QUICK=1, TESTS="words of names")
 	@TORTURE="$(TORTURE)" tests/vm/run $(TESTS)
 ifeq ($(QUICK)$(TESTS),)
 	@tests/vm/cluster
