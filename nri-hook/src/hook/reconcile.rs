@@ -3,7 +3,7 @@
 //!
 //! Looked at when a link of the pod has changed, and every few minutes: events get lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use network_driver_common::model::ClaimUid;
 use network_driver_netlink::{Group, Monitor, Netns};
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
@@ -25,7 +25,7 @@ use crate::sandbox::{Holding, HoldingState};
 /// Between two looks that nothing has caused.
 const PERIOD: Duration = Duration::from_mins(5);
 
-/// Least time between two looks: a pod may change its links as fast as it likes.
+/// Least time between two looks at a claim: a pod may change its links as fast as it likes.
 const REST: Duration = Duration::from_secs(1);
 
 /// Hears of what happens to the links of a namespace, until it is dropped.
@@ -55,6 +55,35 @@ impl Doubts {
     }
 }
 
+/// When each claim was looked at, as long as it matters.
+#[derive(Debug, Default)]
+struct Looks(BTreeMap<ClaimUid, Instant>);
+
+impl Looks {
+    fn done(&mut self, claim: ClaimUid) {
+        self.0.insert(claim, Instant::now());
+    }
+
+    /// Takes out those that may be looked at.
+    fn due(&mut self, doubted: &mut BTreeSet<ClaimUid>) -> BTreeSet<ClaimUid> {
+        self.0.retain(|_, looked| looked.elapsed() < REST);
+        let rests = doubted.iter().filter(|claim| self.0.contains_key(*claim));
+        let rests = rests.cloned().collect();
+        let due = doubted.difference(&rests).cloned().collect();
+        *doubted = rests;
+        due
+    }
+
+    /// Ends when the first of the claims may be looked at; never without one.
+    async fn rest(&self, doubted: &BTreeSet<ClaimUid>) {
+        let looked = doubted.iter().filter_map(|claim| self.0.get(claim)).min();
+        match looked {
+            Some(looked) => tokio::time::sleep(REST.saturating_sub(looked.elapsed())).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl<D: Devices> Hook<D> {
     /// Reconciles until the token is cancelled. What is begun is ended.
     pub(crate) async fn reconcile(
@@ -63,21 +92,20 @@ impl<D: Devices> Hook<D> {
     ) -> Result<(), Infallible> {
         let mut period = tokio::time::interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut doubted, mut looks) = (BTreeSet::new(), Looks::default());
         loop {
-            let claims = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = period.tick() => {
                     self.look_for_left_behind().await;
-                    self.sandboxes.held().into_iter().collect()
+                    doubted.extend(self.sandboxes.held());
                 }
-                () = self.doubts.added.notified() => self.doubts.take(),
-            };
-            for claim in &claims {
-                self.look_at(claim).await;
+                () = self.doubts.added.notified() => doubted.extend(self.doubts.take()),
+                () = looks.rest(&doubted) => {}
             }
-            let rested = shutdown.run_until_cancelled(tokio::time::sleep(REST));
-            if rested.await.is_none() {
-                return Ok(());
+            for claim in looks.due(&mut doubted) {
+                self.look_at(&claim).await;
+                looks.done(claim);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What an operator sees: events, metrics, probes, and how little the API server is written to.
 
+use std::time::Duration;
+
 use network_driver_common::bus::Component;
 use network_driver_tests::cluster::{Cluster, PATIENCE};
 use network_driver_tests::wait::until_true;
@@ -135,6 +137,8 @@ async fn netns_a_pods_life_writes_its_status_and_no_slice() {
     pod.start().await.unwrap();
     let shown = || cluster.api.writes("resourceclaims/status") >= 1;
     until_true("the status", PATIENCE, shown).await.unwrap();
+    // What the hook looks at a second later would be written by now.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(cluster.api.writes("resourceclaims/status"), 1);
     pod.end().await.unwrap();
     assert_eq!(cluster.api.writes("resourceslices"), slices);
