@@ -52,7 +52,7 @@ ifeq ($(TORTURE)$(SHORT),)
 endif
 
 .PHONY: bench
-bench: ## Measure the driver on this machine, each figure beside its floor (BENCH="--rounds 200 --json")
+bench: ## Measure the driver on this machine, each figure beside its floor (BENCH="--rounds 200 --json", BENCH="--only storm")
 	@cargo build --locked --profile ci --bins
 	@target/ci/bench $(BENCH)
 

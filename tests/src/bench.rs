@@ -40,13 +40,34 @@ const LINKS: usize = 100;
 pub struct Options {
     /// Attaches and detaches to measure; slower things are measured less often.
     pub rounds: u32,
+    /// Only this.
+    pub only: Option<What>,
     /// JSON instead of a table.
     pub json: bool,
     /// Where the three daemons' binaries are; `None` for where the running one is.
     pub bin_dir: Option<PathBuf>,
 }
 
+/// One of the things that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum What {
+    /// Attach and detach.
+    Attach,
+    /// A pod without a claim, Prepare, idleness, the start.
+    Node,
+    /// Discovery's reading of the node.
+    Scan,
+    /// Links that change without pause.
+    Storm,
+    /// Many records.
+    Records,
+}
+
 impl Options {
+    fn wants(&self, what: What) -> bool {
+        self.only.is_none_or(|only| only == what)
+    }
+
     /// A part of the rounds, at least three.
     fn share(&self, divisor: u32) -> u32 {
         self.rounds.checked_div(divisor).unwrap_or_default().max(3)
@@ -72,22 +93,35 @@ pub fn main(options: &Options) -> anyhow::Result<ExitCode> {
 
 async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::new(Machine::read());
-    attach::run(options, &mut report).await?;
+    if options.wants(What::Attach) {
+        attach::run(options, &mut report).await?;
+    }
+    if options.wants(What::Node) {
+        node(options, &mut report).await?;
+    }
+    if options.wants(What::Scan) {
+        for links in [100, 1000] {
+            scan::run(options, links, &mut report)?;
+        }
+    }
+    if options.wants(What::Storm) {
+        storm::run(options, &mut report).await?;
+    }
+    if options.wants(What::Records) {
+        records::run(options, &mut report).await?;
+    }
+    report.finish();
+    Ok(report)
+}
+
+async fn node(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let setup = setup(options).nics(&["eth1"]).links("port", LINKS);
     progress(&format!("a node with {LINKS} links"));
     let cluster = Cluster::start(setup).await?;
-    plain_pod::run(options, &cluster, &mut report).await?;
-    prepare::run(options, &cluster, &mut report).await?;
-    idle::run(&cluster, &mut report).await?;
-    start::run(options, &cluster, &mut report).await?;
-    drop(cluster);
-    for links in [100, 1000] {
-        scan::run(options, links, &mut report)?;
-    }
-    storm::run(options, &mut report).await?;
-    records::run(options, &mut report).await?;
-    report.finish();
-    Ok(report)
+    plain_pod::run(options, &cluster, report).await?;
+    prepare::run(options, &cluster, report).await?;
+    idle::run(&cluster, report).await?;
+    start::run(options, &cluster, report).await
 }
 
 /// A cluster whose daemons log as they do in the field.

@@ -24,8 +24,8 @@ const LASTS: Duration = Duration::from_mins(1);
 const RATE: u32 = 5000;
 /// Changes at a stroke, so that a stroke is long enough to be kept time with.
 const STROKE: usize = 10;
-/// Least time between two writes of a slice.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// Least time between two writes of a slice; of changes without an end every third is used.
+const INTERVAL: Duration = Duration::from_millis(1500);
 /// Between two looks at the memory.
 const LOOK: Duration = Duration::from_millis(200);
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use network_driver_tests::bench::{self, Options};
+use network_driver_tests::bench::{self, Options, What};
 use network_driver_tests::program;
 
 /// Measures the real daemons on a simulated node; each figure beside a floor measured in turns with it
@@ -14,6 +14,9 @@ struct Args {
     /// Attaches and detaches to measure; slower things are measured less often
     #[arg(long, default_value_t = 40, value_name = "N")]
     rounds: u32,
+    /// Only this
+    #[arg(long, value_enum)]
+    only: Option<What>,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -25,11 +28,13 @@ struct Args {
 fn main() -> ExitCode {
     let Args {
         rounds,
+        only,
         json,
         bin_dir,
     } = Args::parse();
     let options = Options {
         rounds,
+        only,
         json,
         bin_dir,
     };
