@@ -81,7 +81,8 @@ async fn pods(cluster: &Cluster, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn used(cluster: &Cluster) -> anyhow::Result<Vec<Work>> {
+/// What each daemon has used so far.
+pub(super) fn used(cluster: &Cluster) -> anyhow::Result<Vec<Work>> {
     let of = |component| Work::of(cluster.pid(component)?);
     ALL.into_iter().map(of).collect()
 }

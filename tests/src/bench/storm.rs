@@ -11,12 +11,12 @@ use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, Socket};
 use serde_json::json;
 
-use super::process::{Work, memory};
+use super::idle::used;
+use super::process::memory;
 use super::report::{Budget, Report, Row, Unit};
 use super::sample::Samples;
 use super::{LINKS, Options, progress, setup};
 use crate::cluster::{Cluster, PATIENCE};
-use crate::daemon::ALL;
 
 /// How long it lasts.
 const LASTS: Duration = Duration::from_mins(1);
@@ -42,7 +42,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> anyhow::Resul
     let cluster = Cluster::start(setup).await?;
     let discovery = cluster.pid(Component::Discovery)?;
     let written = || cluster.api.writes("resourceslices");
-    let (work, before) = (work(&cluster)?, written());
+    let (work, before) = (used(&cluster)?, written());
 
     let storm = Storm::begin(cluster.node.home(), prefix)?;
     let mut most: f64 = 0.0;
@@ -70,10 +70,10 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> anyhow::Resul
     let mut right = Samples::default();
     right.add(calm.elapsed());
 
-    let used = self::work(&cluster)?.into_iter().zip(work);
-    let used: Duration = used.map(|(now, then)| now.since(&then)).sum();
+    let done = used(&cluster)?.into_iter().zip(work);
+    let done: Duration = done.map(|(now, then)| now.since(&then)).sum();
     let a_second = f64::from(changes) / lasted.as_secs_f64();
-    let share = 100.0 * used.as_secs_f64() / lasted.as_secs_f64();
+    let share = 100.0 * done.as_secs_f64() / lasted.as_secs_f64();
     let per_interval = f64::from(u32::try_from(writes)?) / (lasted.as_secs_f64() / 2.0);
     let row = |what: &str, unit, samples| Row::new(format!("storm: {what}"), unit, samples);
     report.add(row("changes a second", Unit::Count, Samples::one(a_second)));
@@ -94,11 +94,6 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> anyhow::Resul
     let right = row("its end to right slices", Unit::Millis, right);
     report.add(right.budget(Budget::Value(5000.0)));
     Ok(())
-}
-
-fn work(cluster: &Cluster) -> anyhow::Result<Vec<Work>> {
-    let of = |component| Work::of(cluster.pid(component)?);
-    ALL.into_iter().map(of).collect()
 }
 
 /// A thread that changes the MTU of one link after the other.
