@@ -163,8 +163,9 @@ pub(super) async fn an_upgrade_disturbs_nobody(case: &Case) -> Result<()> {
     case.all_is_as_before(&[(&nic, home)]).await
 }
 
-/// Longest time without a driver during an upgrade; after 30 s the kubelet deletes its slices.
-const MOST_GAP: Duration = Duration::from_secs(10);
+/// Longest time without a driver during an upgrade: twice the goal, for machines that are slow. After 30 s the kubelet
+/// deletes its slices.
+const MOST_GAP: Duration = Duration::from_secs(20);
 /// Where drivers meet the kubelet.
 const REGISTRY: &str = "/var/lib/kubelet/plugins_registry";
 
