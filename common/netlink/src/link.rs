@@ -1,6 +1,6 @@
 //! A link as the kernel describes it, and what can be asked for of one.
 
-mod attribute;
+pub(crate) mod attribute;
 mod parameter;
 mod port;
 pub(crate) mod request;

@@ -27,23 +27,23 @@ const EXPIRES: usize = 8;
 const ONLINK: u32 = 4;
 
 /// Numbers of the attributes of a route (linux/rtnetlink.h). neli lacks some of them on musl.
-mod rta {
-    pub(super) const DST: u16 = 1;
-    pub(super) const SRC: u16 = 2;
-    pub(super) const OIF: u16 = 4;
-    pub(super) const GATEWAY: u16 = 5;
-    pub(super) const PRIORITY: u16 = 6;
-    pub(super) const PREFSRC: u16 = 7;
-    pub(super) const METRICS: u16 = 8;
-    pub(super) const MULTIPATH: u16 = 9;
-    pub(super) const FLOW: u16 = 11;
-    pub(super) const CACHEINFO: u16 = 12;
-    pub(super) const TABLE: u16 = 15;
-    pub(super) const VIA: u16 = 18;
-    pub(super) const PREF: u16 = 20;
-    pub(super) const ENCAP_TYPE: u16 = 21;
-    pub(super) const ENCAP: u16 = 22;
-    pub(super) const NH_ID: u16 = 30;
+pub(crate) mod rta {
+    pub(crate) const DST: u16 = 1;
+    pub(crate) const SRC: u16 = 2;
+    pub(crate) const OIF: u16 = 4;
+    pub(crate) const GATEWAY: u16 = 5;
+    pub(crate) const PRIORITY: u16 = 6;
+    pub(crate) const PREFSRC: u16 = 7;
+    pub(crate) const METRICS: u16 = 8;
+    pub(crate) const MULTIPATH: u16 = 9;
+    pub(crate) const FLOW: u16 = 11;
+    pub(crate) const CACHEINFO: u16 = 12;
+    pub(crate) const TABLE: u16 = 15;
+    pub(crate) const VIA: u16 = 18;
+    pub(crate) const PREF: u16 = 20;
+    pub(crate) const ENCAP_TYPE: u16 = 21;
+    pub(crate) const ENCAP: u16 = 22;
+    pub(crate) const NH_ID: u16 = 30;
 }
 
 /// A route (`RTM_NEWROUTE`).

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use network_driver_common::model::{IfName, InvalidIfName, SnapshotAddress};
 use nix::errno::Errno;
 
-use crate::error::{OpenSocketError, RequestError};
+use crate::error::{BuildError, OpenSocketError, RequestError};
 use crate::ethtool::Ethtool;
 use crate::link::{Link, LinkChange, LinkKind, NewLink};
 use crate::monitor::{Group, Monitor};
@@ -209,4 +209,18 @@ pub fn skipped_without(kind: &LinkKind) -> Result<bool, TestingError> {
         }
     }
     Ok(!has)
+}
+
+/// An attribute by itself, for where a list of them is not at the end of a message. Its value is a multiple of four bytes.
+fn attribute(kind: u16, value: &[u8]) -> Result<Vec<u8>, BuildError> {
+    /// Size of `struct rtattr`.
+    const HEADER: usize = 4;
+    let length = short(value.len().saturating_add(HEADER))?;
+    Ok([&length, &kind.to_ne_bytes()[..], value].concat())
+}
+
+/// A length as the kernel wants it.
+fn short(length: usize) -> Result<[u8; 2], BuildError> {
+    let length = u16::try_from(length).map_err(BuildError::of)?;
+    Ok(length.to_ne_bytes())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use network_driver_common::bus::Component;
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, Socket};
@@ -17,6 +17,7 @@ use super::report::{Budget, Report, Row, Unit};
 use super::sample::Samples;
 use super::{LINKS, Options, progress, setup};
 use crate::cluster::{Cluster, PATIENCE};
+use crate::wait::until_true;
 
 /// How long it lasts.
 const LASTS: Duration = Duration::from_mins(1);
@@ -63,10 +64,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> anyhow::Resul
             .map(|device| device.attributes.get("mtu"));
         published.len() == LINKS && mtus.all(|mtu| mtu == Some(&last))
     };
-    while !is_right() {
-        ensure!(calm.elapsed() < PATIENCE, "the slices stay wrong");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_true("the slices to be right", PATIENCE, is_right).await?;
     let mut right = Samples::default();
     right.add(calm.elapsed());
 

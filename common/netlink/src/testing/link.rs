@@ -5,15 +5,9 @@ use neli::consts::rtnl::{Ifla, Rtm};
 
 use super::{Namespace, TestingError};
 use crate::error::BuildError;
+use crate::link::attribute as ifla;
 use crate::link::request::body;
 use crate::request::{Attributes, Request};
-
-/// `IFLA_IFNAME`, `IFLA_LINK`, `IFLA_LINKINFO`, `IFLA_INFO_KIND` and `IFLA_INFO_DATA` (linux/if_link.h).
-const NAME: u16 = 3;
-const PARENT: u16 = 5;
-const INFO: u16 = 18;
-const KIND: u16 = 1;
-const DATA: u16 = 2;
 
 impl Namespace {
     /// Makes a link of a kind, with options of that kind as the kernel numbers them.
@@ -31,12 +25,12 @@ impl Namespace {
                 data = data.bytes(*option, value)?;
             }
             let info = Attributes::new()
-                .text(KIND, kind.as_bytes())?
-                .nest(DATA, &[], data)?;
+                .text(ifla::INFO_KIND, kind.as_bytes())?
+                .nest(ifla::INFO_DATA, &[], data)?;
             let attributes: Attributes<Ifla> = Attributes::new()
-                .text(NAME, name.as_bytes())?
-                .maybe(parent, |list, parent| list.number(PARENT, parent.index))?
-                .nest(INFO, &[], info)?;
+                .text(ifla::IFNAME, name.as_bytes())?
+                .maybe(parent, |list, parent| list.number(ifla::LINK, parent.index))?
+                .nest(ifla::LINKINFO, &[], info)?;
             let flags = NlmF::CREATE | NlmF::EXCL;
             Request::change(
                 "make a link",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use neli::consts::nl::NlmF;
 use neli::types::Buffer;
 
-use super::{Namespace, TestingError};
+use super::{Namespace, TestingError, attribute};
 use crate::address::{family_of, octets};
 use crate::error::BuildError;
 use crate::request::Request;
@@ -47,11 +47,7 @@ impl Namespace {
             let mut body = vec![family, 0, STATIC, 0, 0, 0, 0, 0];
             let id = id.to_ne_bytes();
             for (kind, value) in [(ID, &id[..])].iter().chain(attributes) {
-                let length = value.len().saturating_add(4);
-                let length = u16::try_from(length).map_err(BuildError::of)?;
-                body.extend(length.to_ne_bytes());
-                body.extend(kind.to_ne_bytes());
-                body.extend(*value);
+                body.extend(attribute(*kind, value)?);
             }
             let flags = NlmF::CREATE | NlmF::REPLACE;
             let body = Buffer::from(body);

@@ -6,22 +6,14 @@ use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rta, Rtm, Rtn, Rtprot};
 use network_driver_common::model::SnapshotRoute;
 
-use super::{Namespace, TestingError};
+use super::{Namespace, TestingError, attribute, short};
 use crate::address::{family_of, octets};
 use crate::error::BuildError;
 use crate::request::{Attributes, Request};
-use crate::route;
+use crate::route::{self, rta};
 
-/// `RTA_DST`, `RTA_GATEWAY`, `RTA_PRIORITY`, `RTA_MULTIPATH`, `RTA_TABLE` and `RTA_NH_ID` (linux/rtnetlink.h).
-const DESTINATION: u16 = 1;
-const GATEWAY: u16 = 5;
-const PRIORITY: u16 = 6;
-const MULTIPATH: u16 = 9;
-const TABLE: u16 = 15;
-const NEXTHOP: u16 = 30;
-/// Size of `struct rtnexthop`, and of an attribute's header.
+/// Size of `struct rtnexthop`.
 const HOP_HEADER: usize = 8;
-const ATTRIBUTE_HEADER: usize = 4;
 
 /// Where a route leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +46,13 @@ impl Namespace {
 
 fn body(route: &SnapshotRoute, way: &Way) -> Result<neli::rtnl::Rtmsg, BuildError> {
     let attributes: Attributes<Rta> = Attributes::new()
-        .bytes(DESTINATION, &octets(route.destination.network()))?
-        .number(TABLE, route.table)?
-        .number(PRIORITY, route.metric)?;
+        .bytes(rta::DST, &octets(route.destination.network()))?
+        .number(rta::TABLE, route.table)?
+        .number(rta::PRIORITY, route.metric)?;
     let attributes = match way {
         Way::Nowhere => attributes,
-        Way::Hops(hops) => attributes.bytes(MULTIPATH, &multipath(hops)?)?,
-        Way::Object(id) => attributes.number(NEXTHOP, *id)?,
+        Way::Hops(hops) => attributes.bytes(rta::MULTIPATH, &multipath(hops)?)?,
+        Way::Object(id) => attributes.number(rta::NH_ID, *id)?,
     };
     route::blank(family_of(route.destination.addr()))
         .rtm_dst_len(route.destination.prefix_len())
@@ -76,23 +68,13 @@ fn body(route: &SnapshotRoute, way: &Way) -> Result<neli::rtnl::Rtmsg, BuildErro
 fn multipath(hops: &[(u32, Option<IpAddr>)]) -> Result<Vec<u8>, BuildError> {
     let mut bytes = Vec::new();
     for (index, gateway) in hops {
-        let gateway = gateway.map(octets);
-        let attribute = gateway
-            .as_ref()
-            .map_or(0, |g| g.len().saturating_add(ATTRIBUTE_HEADER));
-        bytes.extend(short(attribute.saturating_add(HOP_HEADER))?);
+        let gateway = gateway.map(|gateway| attribute(rta::GATEWAY, &octets(gateway)));
+        let gateway = gateway.transpose()?.unwrap_or_default();
+        let length = gateway.len().saturating_add(HOP_HEADER);
+        bytes.extend(short(length)?);
         bytes.extend([0, 0]);
         bytes.extend(index.to_ne_bytes());
-        if let Some(gateway) = gateway {
-            bytes.extend(short(attribute)?);
-            bytes.extend(GATEWAY.to_ne_bytes());
-            bytes.extend(gateway);
-        }
+        bytes.extend(gateway);
     }
     Ok(bytes)
-}
-
-fn short(length: usize) -> Result<[u8; 2], BuildError> {
-    let length = u16::try_from(length).map_err(BuildError::of)?;
-    Ok(length.to_ne_bytes())
 }

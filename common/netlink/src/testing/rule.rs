@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rta, Rtm, Rtn};
+use neli::rtnl::RtmsgBuilder;
 
 use super::{Namespace, TestingError};
 use crate::address::{family_of, octets};
 use crate::error::{BuildError, RequestError};
 use crate::message::INET;
 use crate::request::{Attributes, Request};
-use crate::route::{self, RouteEntry};
+use crate::route::{self, RouteEntry, rta};
 
 /// `FRA_DST`, `FRA_SRC`, `FRA_PRIORITY`, `FRA_TABLE`, `FRA_OIFNAME` and `FR_ACT_TO_TBL` (linux/fib_rules.h).
 const DESTINATION: u16 = 1;
@@ -33,38 +34,39 @@ pub enum Whose {
 impl Namespace {
     /// Has some traffic look into a table first.
     pub fn add_rule_for(&self, whose: Whose, table: u32) -> Result<(), TestingError> {
-        let request = || -> Result<Request, BuildError> {
-            let (attribute, network) = match whose {
-                Whose::From(network) => (SOURCE, network),
-                Whose::To(network) => (DESTINATION, network),
-            };
-            let attributes: Attributes<Rta> = Attributes::new()
-                .number(PRIORITY, 1000)?
-                .number(TABLE, table)?
-                .bytes(attribute, &octets(network.network()))?;
-            let length = network.prefix_len();
-            let body = route::blank(family_of(network.addr())).rtm_type(Rtn::from(TO_TABLE));
-            let body = match whose {
-                Whose::From(_) => body.rtm_src_len(length),
-                Whose::To(_) => body.rtm_dst_len(length),
-            };
-            let body = body.rtattrs(attributes.finish()).build();
-            let flags = NlmF::CREATE | NlmF::EXCL;
-            let body = body.map_err(BuildError::of)?;
-            Request::change("add a rule", Rtm::Newrule, flags, body)
+        let (attribute, network) = match whose {
+            Whose::From(network) => (SOURCE, network),
+            Whose::To(network) => (DESTINATION, network),
         };
-        Ok(self.socket()?.exchange().change(request())?)
+        let body = route::blank(family_of(network.addr()));
+        let length = network.prefix_len();
+        let body = match whose {
+            Whose::From(_) => body.rtm_src_len(length),
+            Whose::To(_) => body.rtm_dst_len(length),
+        };
+        self.put_rule(body, table, attribute, &octets(network.network()))
     }
 
     /// Has IPv4 traffic that is bound to a link look into a table first.
     pub fn add_rule(&self, link: &str, table: u32) -> Result<(), TestingError> {
+        let name = [link.as_bytes(), &[0]].concat();
+        self.put_rule(route::blank(INET), table, OIFNAME, &name)
+    }
+
+    /// `body` is that of a route: `struct fib_rule_hdr` has its form, with the action where that has the type.
+    fn put_rule(
+        &self,
+        body: RtmsgBuilder,
+        table: u32,
+        attribute: u16,
+        value: &[u8],
+    ) -> Result<(), TestingError> {
         let request = || -> Result<Request, BuildError> {
             let attributes: Attributes<Rta> = Attributes::new()
                 .number(PRIORITY, 1000)?
                 .number(TABLE, table)?
-                .text(OIFNAME, link.as_bytes())?;
-            // `struct fib_rule_hdr` has the form of a `struct rtmsg`, with the action where that has the type.
-            let body = route::blank(INET).rtm_type(Rtn::from(TO_TABLE));
+                .bytes(attribute, value)?;
+            let body = body.rtm_type(Rtn::from(TO_TABLE));
             let body = body.rtattrs(attributes.finish()).build();
             let flags = NlmF::CREATE | NlmF::EXCL;
             let body = body.map_err(BuildError::of)?;
@@ -97,12 +99,9 @@ impl Namespace {
 }
 
 fn lookup(index: u32, destination: IpAddr) -> Result<Request, BuildError> {
-    /// `RTA_DST` and `RTA_OIF`.
-    const DST: u16 = 1;
-    const OIF: u16 = 4;
     let attributes = Attributes::new()
-        .bytes(DST, &octets(destination))?
-        .number(OIF, index)?;
+        .bytes(rta::DST, &octets(destination))?
+        .number(rta::OIF, index)?;
     let body = route::blank(family_of(destination))
         .rtm_dst_len(IpNet::from(destination).prefix_len())
         .rtattrs(attributes.finish())
