@@ -14,8 +14,9 @@ mod parameter;
 mod pci;
 mod quarantine;
 mod record;
+mod setting;
+mod shared;
 mod snapshot;
-mod sysctl;
 
 pub use attribute::{
     AttributeName, AttributeValue, Attributes, InvalidAttribute, MAX_ATTRIBUTES, MAX_VALUE_BYTES,
@@ -33,5 +34,5 @@ pub use parameter::{LinkParameter, UnknownLinkParameter};
 pub use pci::{InvalidPciAddress, PciAddress};
 pub use quarantine::Quarantine;
 pub use record::{Attachment, Protected, Record};
+pub use setting::Settings;
 pub use snapshot::{RouteOptions, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
-pub use sysctl::{InvalidSysctl, Sysctl};

@@ -50,15 +50,17 @@ fn required<T>(name: &str, value: Option<T>) -> Result<T, InvalidMessage> {
 /// Converts each item, naming the one that fails.
 fn each<I, T>(
     name: &str,
-    items: impl IntoIterator<Item = I>,
+    items: impl IntoIterator<Item = I, IntoIter: ExactSizeIterator>,
     convert: impl Fn(I) -> Result<T, InvalidMessage>,
 ) -> Result<Vec<T>, InvalidMessage> {
-    let numbered = items.into_iter().enumerate();
-    numbered
-        .map(|(index, item)| {
-            convert(item).map_err(|error| error.within(format!("{name}[{index}]")))
-        })
-        .collect()
+    let items = items.into_iter();
+    // Not collected: of a list of one item that would make room for four.
+    let mut converted = Vec::with_capacity(items.len());
+    for (index, item) in items.enumerate() {
+        let item = convert(item).map_err(|error| error.within(format!("{name}[{index}]")))?;
+        converted.push(item);
+    }
+    Ok(converted)
 }
 
 /// An optional text field: empty means absent.

@@ -51,11 +51,14 @@ pub struct InUse {
     pub fault: Option<DeviceFault>,
 }
 
+/// Devices that claims hold, by name. Shared: a node may have many.
+pub type InUseByDevice = Arc<BTreeMap<DeviceName, InUse>>;
+
 /// What dra-plugin says of devices: two complete lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holdings {
     /// Those that claims hold.
-    pub in_use: Vec<InUse>,
+    pub in_use: InUseByDevice,
     /// Those that did not come home as they were.
     pub quarantined: Vec<Quarantine>,
 }
@@ -84,7 +87,7 @@ pub struct Inventory {
     uplinks: BTreeMap<u32, UplinkReason>,
     /// Links by the PCI function and port they are on.
     ports: BTreeMap<(PciAddress, u32), BTreeSet<u32>>,
-    in_use: Arc<BTreeMap<DeviceName, InUse>>,
+    in_use: InUseByDevice,
     /// Whether a list of devices in use has been received since start.
     in_use_known: bool,
     quarantined: BTreeMap<DeviceName, Quarantine>,
@@ -329,11 +332,9 @@ impl Inventory {
     }
 
     /// Takes the complete list of devices in use.
-    pub fn set_in_use(&mut self, list: Vec<InUse>) {
-        let list = list.into_iter();
-        let in_use: BTreeMap<_, _> = list.map(|used| (used.device.name.clone(), used)).collect();
-        if in_use != *self.in_use || !self.in_use_known {
-            let before = std::mem::replace(&mut self.in_use, Arc::new(in_use));
+    pub fn set_in_use(&mut self, in_use: InUseByDevice) {
+        if in_use != self.in_use || !self.in_use_known {
+            let before = std::mem::replace(&mut self.in_use, in_use);
             let offered: BTreeSet<&DeviceName> = self.offered().collect();
             let is_there = |name| offered.contains(name) || self.in_use.contains_key(name);
             let gone = before.keys().filter(|name| !is_there(name)).count();

@@ -307,7 +307,7 @@ impl Scanner {
         if let Some(holdings) = holdings {
             // Before what is free again, so that it is not offered in between.
             self.inventory.set_quarantined(holdings.quarantined.clone());
-            self.inventory.set_in_use(holdings.in_use.clone());
+            self.inventory.set_in_use(Arc::clone(&holdings.in_use));
         }
         let destinations = wires.destinations.borrow_and_update().clone();
         self.inventory.set_destinations(destinations);

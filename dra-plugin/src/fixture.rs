@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use network_driver_common::model::{
     Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity, Record,
-    Snapshot,
+    Settings, Snapshot,
 };
 
 pub(crate) fn device(name: &str) -> Device {
@@ -35,7 +35,7 @@ pub(crate) fn snapshot(name: &str) -> Snapshot {
         addresses: Vec::new(),
         routes: Vec::new(),
         neighbors: Vec::new(),
-        sysctls: BTreeMap::new(),
+        settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
         features: BTreeMap::new(),

@@ -44,6 +44,16 @@ impl HealthBook {
         self.read().get(device).cloned()
     }
 
+    /// Devices that do not work, and why.
+    pub(crate) fn faults(&self) -> BTreeMap<DeviceName, DeviceFault> {
+        let state = self.read();
+        let faults = state.iter().filter_map(|(device, health)| {
+            let fault = health.as_ref().err()?;
+            Some((device.clone(), fault.clone()))
+        });
+        faults.collect()
+    }
+
     /// Tells of each change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

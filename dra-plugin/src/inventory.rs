@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 use crate::health::HealthBook;
 use crate::metrics::Metrics;
 use crate::store::Book;
+use in_use::Holdings;
 
 /// Most devices that discovery may tell of.
 const MAX_DEVICES: usize = 16_384;
@@ -211,7 +212,8 @@ async fn session(
     mut told: watch::Receiver<bool>,
     mut opened: impl FnMut(bool),
 ) -> Result<std::convert::Infallible, SessionError> {
-    let (say, requests) = mpsc::channel(4);
+    // One: a list is made when there is room for it, so a slow peer gets the newest and none in between.
+    let (say, requests) = mpsc::channel(1);
     let (mut records, mut healths) = (book.changes(), health.changes());
     let message = |said| InventorySessionRequest {
         message: Some(said),
@@ -221,7 +223,8 @@ async fn session(
     say.send(message(Said::Hello(hello)))
         .await
         .map_err(closed)?;
-    let mut in_use = None;
+    let mut in_use: Option<Holdings> = None;
+    let mut dirty = false;
     let mut client = InventoryClient::new(channel.clone());
     let call = client.session(ReceiverStream::new(requests));
     let response = tokio::time::timeout(HELLO, call)
@@ -247,17 +250,22 @@ async fn session(
                 }
             }
             () = until_told(&mut told), if in_use.is_none() => {
-                let first = in_use.insert(in_use::complete(book, health)).clone();
-                say.send(message(Said::DevicesInUse(first))).await.map_err(closed)?;
+                let first = in_use.insert(Holdings::of(book, health));
+                let whole = Said::DevicesInUse(first.whole());
+                say.send(message(whole)).await.map_err(closed)?;
             }
             changed = either(&mut records, &mut healths) => {
                 changed.map_err(|_| SessionError::Closed)?;
+                dirty = true;
+            }
+            room = say.reserve(), if dirty => {
+                let room = room.map_err(|_| SessionError::Closed)?;
+                dirty = false;
                 let Some(before) = &mut in_use else { continue };
-                let now = in_use::complete(book, health);
-                if now != *before {
-                    let (list, _spans) = in_use::traced(&now, before, &book.records());
+                let now = Holdings::of(book, health);
+                if let Some((list, _spans)) = now.changes(before) {
                     *before = now;
-                    say.send(message(Said::DevicesInUse(list))).await.map_err(closed)?;
+                    room.send(message(Said::DevicesInUse(list)));
                 }
             }
         }

@@ -59,13 +59,11 @@ impl Server {
     fn outbound(&self, session: OpenSession) -> Messages {
         let mut protected = self.driver.inventory.protected();
         let known = protected.borrow_and_update().clone();
-        let records = self.driver.book.records();
         let beginning = std::iter::once(Said::Hello(bus::hello(Component::DraPlugin)))
             .chain(known.map(Said::Protected))
             .map(message)
             .chain(
-                pages(&records, &self.driver.book.quarantined())
-                    .into_iter()
+                pages(self.driver.book.records(), self.driver.book.quarantined())
                     .map(Said::Records)
                     .map(message),
             );
@@ -159,27 +157,20 @@ fn message(said: Said) -> ClaimsSessionResponse {
     }
 }
 
-/// The whole list in pages, the last marked as such; an empty list is one empty page.
-fn pages(records: &[Arc<Record>], quarantined: &Quarantined) -> Vec<Records> {
-    let mut pages: Vec<Records> = records
-        .chunks(PAGE)
-        .map(|page| Records {
-            records: page.iter().map(|record| (&**record).into()).collect(),
-            synced: false,
-            quarantined: page
-                .iter()
-                .flat_map(|r| in_quarantine(r, quarantined))
+/// The whole list in pages, each made when it is asked for; the last is marked as such, and an empty list is one empty page.
+fn pages(records: Vec<Arc<Record>>, quarantined: Quarantined) -> impl Iterator<Item = Records> {
+    let count = records.len().div_ceil(PAGE).max(1);
+    (1..=count).map(move |number| {
+        let before = number.saturating_sub(1).saturating_mul(PAGE);
+        let page = || records.iter().skip(before).take(PAGE);
+        Records {
+            records: page().map(|record| (&**record).into()).collect(),
+            synced: number == count,
+            quarantined: page()
+                .flat_map(|record| in_quarantine(record, &quarantined))
                 .collect(),
-        })
-        .collect();
-    match pages.last_mut() {
-        Some(last) => last.synced = true,
-        None => pages.push(Records {
-            synced: true,
-            ..Records::default()
-        }),
-    }
-    pages
+        }
+    })
 }
 
 type Quarantined = BTreeMap<DeviceName, Arc<Quarantine>>;
@@ -306,7 +297,7 @@ mod tests {
             let records: Vec<_> = (0..count)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages = pages(&records, &Quarantined::new());
+            let pages: Vec<_> = pages(records, Quarantined::new()).collect();
             let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
             assert_eq!(sizes, want);
             let synced = pages.iter().filter(|page| page.synced).count();

@@ -74,13 +74,13 @@ impl Records {
             .get(&record.claim.uid)
             .is_some_and(|held| held.committed)
         {
-            state.put(record, false);
+            state.put(record.into(), false);
         }
     }
 
     /// Keeps a record that is durable.
     pub(crate) fn commit(&self, record: Record) {
-        self.state().put(record, true);
+        self.state().put(record.into(), true);
     }
 
     /// Forgets a record whose prepare was given up, unless it is durable.
@@ -97,7 +97,7 @@ impl Records {
     }
 
     /// Takes dra-plugin's whole list. Records that it lacks are forgotten, but for those of claims that are attached.
-    pub(crate) fn replace(&self, records: Vec<Record>, attached: &HashSet<ClaimUid>) {
+    pub(crate) fn replace(&self, records: Vec<Arc<Record>>, attached: &HashSet<ClaimUid>) {
         let listed: HashSet<_> = records
             .iter()
             .map(|record| record.claim.uid.clone())
@@ -185,6 +185,14 @@ impl Records {
         Some(reasons.join("; "))
     }
 
+    /// The held record of the claim if it is just like that one, so that a list that comes again takes no second place.
+    pub(crate) fn known(&self, record: Record) -> Arc<Record> {
+        let state = self.state();
+        let held = state.claims.get(&record.claim.uid);
+        let same = held.filter(|held| *held.record == record);
+        same.map_or_else(|| Arc::new(record), |held| Arc::clone(&held.record))
+    }
+
     /// Whether a record of the claim is held, durable or not.
     pub(crate) fn knows(&self, claim: &ClaimUid) -> bool {
         self.state().claims.contains_key(claim)
@@ -206,7 +214,7 @@ impl Records {
 }
 
 impl State {
-    fn put(&mut self, record: Record, committed: bool) {
+    fn put(&mut self, record: Arc<Record>, committed: bool) {
         let claim = record.claim.uid.clone();
         let earlier = self.remove(&claim);
         if committed {
@@ -227,7 +235,7 @@ impl State {
         self.claims.insert(
             claim,
             Held {
-                record: Arc::new(record),
+                record,
                 committed,
                 served,
             },
@@ -329,13 +337,26 @@ mod tests {
             records.commit(record(uid, &["p"]));
         }
         records.check(record("d", &["p"]));
-        records.replace(vec![record("c", &["p"])], &HashSet::from([claim("a")]));
+        records.replace(
+            vec![record("c", &["p"]).into()],
+            &HashSet::from([claim("a")]),
+        );
         assert_eq!(claims_of(&records, "p"), ["a", "c"]);
         assert_eq!(
             records.all().len(),
             2,
             "a check does not outlive its session"
         );
+    }
+
+    #[test]
+    fn a_list_that_comes_again_takes_no_second_place() {
+        let records = Records::default();
+        records.commit(record("c", &["p"]));
+        let held = records.committed(&claim("c")).unwrap();
+        assert!(Arc::ptr_eq(&records.known(record("c", &["p"])), &held));
+        let other = records.known(record("c", &["q"]));
+        assert!(other.pods.contains(&pod_uid("q")));
     }
 
     #[test]
@@ -374,7 +395,7 @@ mod tests {
         records.quarantine(&claim("c"), &[bent("eth2")]);
         records.forget(&claim("c"));
         assert_eq!(records.quarantined(&claim("c")), None);
-        records.replace(vec![record("c", &["p"])], &HashSet::new());
+        records.replace(vec![record("c", &["p"]).into()], &HashSet::new());
         let why = records.quarantined(&claim("c"));
         assert_eq!(why.as_deref(), Some("device eth2 is bent"));
         records.forget(&claim("c"));

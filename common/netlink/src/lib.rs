@@ -32,8 +32,8 @@ pub use dump::{Dump, Dumper};
 pub use error::{BuildError, Malformed, MonitorError, OpenSocketError, RequestError};
 pub use ethtool::{Ethtool, Features};
 pub use link::{
-    Link, LinkChange, LinkFlags, LinkKind, LinkSettings, MacvlanMode, NewLink, OperState,
-    ParentDevice, WriteSettingError, check_setting_files,
+    InvalidSysctl, Link, LinkChange, LinkFlags, LinkKind, LinkSettings, MacvlanMode, NewLink,
+    OperState, ParentDevice, Sysctl, WriteSettingError, check_setting_files, settings_by_name,
 };
 pub use monitor::{Event, Group, Monitor};
 pub use neighbor::Neighbor;

@@ -5,6 +5,7 @@ mod parameter;
 mod port;
 pub(crate) mod request;
 pub(crate) mod settings;
+mod sysctl;
 
 use network_driver_common::model::{HardwareAddress, IfName};
 
@@ -12,7 +13,8 @@ use crate::error::Malformed;
 use crate::message::{Attributes, number, text, u8_at, u16_at, u32_at, until_nul};
 use attribute as ifla;
 pub use request::{LinkChange, LinkKind, MacvlanMode, NewLink};
-pub use settings::{LinkSettings, WriteSettingError, check_setting_files};
+pub use settings::{LinkSettings, WriteSettingError, check_setting_files, settings_by_name};
+pub use sysctl::{InvalidSysctl, Sysctl};
 
 /// Size of `struct ifinfomsg`.
 const HEADER: usize = 16;

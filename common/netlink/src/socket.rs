@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use network_driver_common::model::{
-    IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute, Sysctl,
-};
+use network_driver_common::model::{IfName, SnapshotAddress, SnapshotNeighbor, SnapshotRoute};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use crate::address::{self, Address};
 use crate::error::{BuildError, Malformed, OpenSocketError, RequestError};
 use crate::exchange::Exchange;
-use crate::link::{self, Link, LinkChange, LinkMessage, LinkSettings, NewLink, WriteSettingError};
+use crate::link::{
+    self, Link, LinkChange, LinkMessage, LinkSettings, NewLink, Sysctl, WriteSettingError,
+};
 use crate::message::{INET, INET6};
 use crate::neighbor::{self, Neighbor};
 use crate::netns::Netns;

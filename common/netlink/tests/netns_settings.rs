@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use network_driver_common::model::Sysctl;
 use network_driver_netlink::testing::Namespace;
+use network_driver_netlink::{Sysctl, settings_by_name};
 
 /// Files that netlink does not speak of, or whose value is not someone's.
 const OTHERS: [&str; 8] = [
@@ -62,7 +62,7 @@ fn netns_every_setting_of_the_kernel_is_found_under_its_name_and_written_back() 
     let mut socket = home.socket().unwrap();
     let mut read = || -> BTreeMap<Sysctl, i32> {
         let (_, settings) = socket.link_with_settings(index).unwrap().unwrap();
-        settings.by_name()
+        settings_by_name(&settings.settings)
     };
     let name = "nic0".parse().unwrap();
     let files = home.netns().run(files).unwrap();
@@ -107,7 +107,7 @@ fn netns_a_setting_that_cannot_be_written_is_told_and_the_others_are_written() {
     let failed = socket.write_settings(home.netns(), index, &name, wanted.clone());
     assert_eq!(failed.len(), 2, "{failed:?}");
     let (_, settings) = socket.link_with_settings(index).unwrap().unwrap();
-    let read = settings.by_name();
+    let read = settings_by_name(&settings.settings);
     for (sysctl, value) in wanted {
         let known = sysctl.parts().1 != "no_such";
         assert_eq!(read.get(&sysctl), known.then_some(&value), "{sysctl}");

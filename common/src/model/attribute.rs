@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::shared::shared;
 
 /// Most attributes and capacities that one device may carry together.
 pub const MAX_ATTRIBUTES: usize = 32;
@@ -16,7 +19,7 @@ pub type Attributes = BTreeMap<AttributeName, AttributeValue>;
 /// Name of an attribute: `[domain/]id`, where the id is a C identifier of at most 32 characters and a missing
 /// domain means the driver's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttributeName(Box<str>);
+pub struct AttributeName(Arc<str>);
 
 /// Text that is no attribute name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +51,7 @@ impl FromStr for AttributeName {
         };
         let domain_fits = domain.is_none_or(|d| d.parse::<super::DriverName>().is_ok());
         if domain_fits && is_c_identifier(id) {
-            Ok(Self(text.into()))
+            Ok(Self(shared(text)))
         } else {
             Err(InvalidAttribute(text.chars().take(100).collect()))
         }

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::shared::shared;
 
 /// Name of an offload feature as the kernel and `ethtool -k` have it: `tx-checksum-ipv4`, `rx-gro`
 /// (`netdev_features_strings`, net/ethtool/common.c). Names stay where the numbers of features do not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Feature(Box<str>);
+pub struct Feature(Arc<str>);
 
 /// A text that is no such name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ impl FromStr for Feature {
     fn from_str(text: &str) -> Result<Self, InvalidFeature> {
         let fits = (1..=Self::MAX_BYTES).contains(&text.len());
         if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text.into()))
+            Ok(Self(shared(text)))
         } else {
             Err(InvalidFeature)
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{Feature, HardwareAddress, IfName, LinkParameter, SettableFlags, Sysctl};
+use super::{Feature, HardwareAddress, IfName, LinkParameter, SettableFlags, Settings};
 
 /// State of a link that is put back when it comes home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Snapshot {
     /// Permanent neighbours, sorted. Who is a neighbour by itself is found anew.
     pub neighbors: Vec<SnapshotNeighbor>,
     /// Settings of the link in this namespace. Empty in records of releases that did not keep them.
-    pub sysctls: BTreeMap<Sysctl, i32>,
+    pub settings: Settings,
     /// Flags that someone set. `None` in records of releases that did not keep them.
     pub flags: Option<SettableFlags>,
     /// Numbers that someone set, as many as the kernel gives. Empty in records of releases that did not keep them.

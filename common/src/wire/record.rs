@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        AttributeValue, Device, LinkIdentity, LinkParameter, RouteOptions, SettableFlags,
+        AttributeValue, Device, LinkIdentity, LinkParameter, RouteOptions, SettableFlags, Settings,
         SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
     };
 
@@ -277,7 +277,10 @@ mod tests {
                 flags: 0x80,
                 protocol: 17,
             }],
-            sysctls: BTreeMap::from([("ipv6/accept_ra".parse().unwrap(), -1)]),
+            settings: Settings {
+                ipv4: [1, 0, 2].into(),
+                ipv6: [0, 64, -1].into(),
+            },
             flags: Some(SettableFlags::from_bits(0x1100)),
             parameters: BTreeMap::from([(LinkParameter::TxQueueLength, 0)]),
             features: [("rx-gro", true), ("rx-lro", false)]
@@ -386,16 +389,16 @@ mod tests {
             (
                 |r| {
                     let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
-                    snapshot.sysctls.insert("ipv4/../x".into(), 0);
+                    snapshot.ipv6_conf = vec![0; 257];
                 },
-                "attachments[0].snapshot.sysctls[0].name: ",
+                "attachments[0].snapshot.ipv6_conf: are 257, at most 256",
             ),
             (
                 |r| {
                     let snapshot = r.attachments[0].snapshot.as_mut().unwrap();
-                    snapshot.sysctls = (0..257).map(|n| (format!("ipv4/a{n}"), 0)).collect();
+                    snapshot.features = (0..257).map(|n| (format!("a{n}"), true)).collect();
                 },
-                "attachments[0].snapshot.sysctls: are 257, at most 256",
+                "attachments[0].snapshot.features: are 257, at most 256",
             ),
             (
                 |r| {

@@ -8,12 +8,12 @@ use network_driver_proto::bus;
 use super::record::{from_unix_nanos, to_unix_nanos};
 use super::{InvalidMessage, each, field, optional, text_or_empty};
 use crate::model::{
-    HardwareAddress, IfName, LinkParameter, RouteOptions, SettableFlags, Snapshot, SnapshotAddress,
-    SnapshotNeighbor, SnapshotRoute,
+    HardwareAddress, IfName, LinkParameter, RouteOptions, SettableFlags, Settings, Snapshot,
+    SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 
-/// Most settings of a link, and most offload features; Linux 6.18 has 93 and 64.
-const MAX_NAMES: usize = 256;
+/// Most settings of a link in one family, and most offload features; Linux 6.18 has 60 and 64.
+const MOST: usize = 256;
 
 impl From<&Snapshot> for bus::Snapshot {
     fn from(snapshot: &Snapshot) -> Self {
@@ -28,10 +28,11 @@ impl From<&Snapshot> for bus::Snapshot {
             addresses: snapshot.addresses.iter().map(Into::into).collect(),
             routes: snapshot.routes.iter().map(Into::into).collect(),
             neighbors: snapshot.neighbors.iter().map(Into::into).collect(),
-            sysctls: with_texts(&snapshot.sysctls),
             flags: snapshot.flags.map(SettableFlags::bits),
             parameters: with_texts(&snapshot.parameters),
             features: with_texts(&snapshot.features),
+            ipv4_conf: snapshot.settings.ipv4.to_vec(),
+            ipv6_conf: snapshot.settings.ipv6.to_vec(),
         }
     }
 }
@@ -53,7 +54,10 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
             addresses: each("addresses", &message.addresses, TryInto::try_into)?,
             routes: each("routes", &message.routes, TryInto::try_into)?,
             neighbors: each("neighbors", &message.neighbors, TryInto::try_into)?,
-            sysctls: with_names("sysctls", &message.sysctls)?,
+            settings: Settings {
+                ipv4: numbers("ipv4_conf", &message.ipv4_conf)?,
+                ipv6: numbers("ipv6_conf", &message.ipv6_conf)?,
+            },
             flags: message.flags.map(SettableFlags::from_bits),
             parameters: known_parameters(&message.parameters),
             features: with_names("features", &message.features)?,
@@ -73,14 +77,24 @@ fn with_names<K: FromStr<Err: ToString> + Ord, V: Copy>(
     name: &str,
     message: &BTreeMap<String, V>,
 ) -> Result<BTreeMap<K, V>, InvalidMessage> {
-    if message.len() > MAX_NAMES {
-        let text = format!("are {}, at most {MAX_NAMES}", message.len());
-        return Err(InvalidMessage::new(name, text));
-    }
+    not_too_many(name, message.len())?;
     let parsed = each(name, message, |(text, value)| {
         Ok((field("name", text.parse())?, *value))
     })?;
     Ok(parsed.into_iter().collect())
+}
+
+fn numbers(name: &str, message: &[i32]) -> Result<Box<[i32]>, InvalidMessage> {
+    not_too_many(name, message.len())?;
+    Ok(message.into())
+}
+
+fn not_too_many(name: &str, count: usize) -> Result<(), InvalidMessage> {
+    if count > MOST {
+        let text = format!("are {count}, at most {MOST}");
+        return Err(InvalidMessage::new(name, text));
+    }
+    Ok(())
 }
 
 /// Those that are known here: a later release may have kept more.

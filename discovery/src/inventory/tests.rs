@@ -354,12 +354,16 @@ fn in_use(inventory: &Inventory, device: &str, claim: &str) -> InUse {
     }
 }
 
+fn held(used: InUse) -> InUseByDevice {
+    Arc::new([(used.device.name.clone(), used)].into())
+}
+
 #[test]
 fn a_device_in_use_keeps_its_entry_wherever_its_link_is() {
     let mut inventory = with(&[nic(1, "a"), nic(2, "b")]);
     let used = in_use(&inventory, "a", "c-1");
     let before = devices(&inventory);
-    inventory.set_in_use(vec![used.clone()]);
+    inventory.set_in_use(held(used.clone()));
     assert!(inventory.settle());
     inventory.apply(gone(1, "a"));
     assert!(inventory.settle());
@@ -373,13 +377,13 @@ fn a_device_in_use_keeps_its_entry_wherever_its_link_is() {
     inventory.settle();
     assert_eq!(devices(&inventory), before);
     // Free again: offered as it is now.
-    inventory.set_in_use(Vec::new());
+    inventory.set_in_use(Arc::default());
     assert!(inventory.settle());
     assert_eq!(
         attribute(&inventory, "a", "mtu"),
         Some(AttributeValue::Int(1400))
     );
-    inventory.set_in_use(Vec::new());
+    inventory.set_in_use(Arc::default());
     assert!(!inventory.settle());
 }
 
@@ -391,7 +395,7 @@ fn every_device_that_ceases_to_be_there_is_counted() {
         inventory.view().losses
     };
     let used = in_use(&inventory, "a", "c-1");
-    inventory.set_in_use(vec![used]);
+    inventory.set_in_use(held(used));
     inventory.apply(gone(1, "a"));
     assert_eq!(losses(&mut inventory), 0, "it is in a pod");
     let mut changed = nic(2, "b");
@@ -403,7 +407,7 @@ fn every_device_that_ceases_to_be_there_is_counted() {
     assert_eq!(losses(&mut inventory), 1);
     inventory.apply(gone(3, "c"));
     assert_eq!(losses(&mut inventory), 2);
-    inventory.set_in_use(Vec::new());
+    inventory.set_in_use(Arc::default());
     assert_eq!(
         losses(&mut inventory),
         3,
@@ -424,10 +428,10 @@ fn a_device_in_use_that_fails_is_urgent_once_and_stays_published() {
         }),
         ..well.clone()
     };
-    inventory.set_in_use(vec![well.clone()]);
+    inventory.set_in_use(held(well.clone()));
     inventory.settle();
     for (list, losses) in [(&failed, 1), (&failed, 1), (&well, 1), (&failed, 2)] {
-        inventory.set_in_use(vec![list.clone()]);
+        inventory.set_in_use(held(list.clone()));
         inventory.settle();
         assert_eq!(inventory.view().losses, losses);
         assert_eq!(devices(&inventory), before);
@@ -458,7 +462,7 @@ fn a_link_in_quarantine_is_not_offered_under_any_name_until_it_is_released() {
     };
     let mut inventory = with(&[a.clone(), b]);
     let used = in_use(&inventory, "a", "c-1");
-    inventory.set_in_use(vec![used]);
+    inventory.set_in_use(held(used));
     inventory.apply(gone(1, "a"));
     // Home again under another name, its own being taken by a link of another address.
     let usurper = Link {
@@ -480,7 +484,7 @@ fn a_link_in_quarantine_is_not_offered_under_any_name_until_it_is_released() {
         .map(|d| d.name.to_string())
         .collect();
     assert_eq!(names, ["b", "a"], "while it is held, its entry stays");
-    inventory.set_in_use(Vec::new());
+    inventory.set_in_use(Arc::default());
     inventory.settle();
     let why = "is in quarantine: its name is taken (see `dra-plugin quarantine release a`)";
     let hidden = |name: &str| format!("{name} {why}");
@@ -534,7 +538,7 @@ fn once_the_link_has_its_name_again_what_looks_like_it_is_offered() {
 fn an_empty_first_list_of_devices_in_use_is_news() {
     let mut inventory = with(&[]);
     assert!(!inventory.view().in_use_known);
-    inventory.set_in_use(Vec::new());
+    inventory.set_in_use(Arc::default());
     assert!(inventory.settle());
     assert!(inventory.view().in_use_known);
 }

@@ -214,7 +214,7 @@ async fn netns_a_link_that_a_pod_holds_keeps_its_entry_while_it_is_away() {
         fault: None,
     };
     let holdings = Holdings {
-        in_use: vec![used],
+        in_use: Arc::new([(used.device.name.clone(), used)].into()),
         quarantined: Vec::new(),
     };
     node.in_use.send_replace(Some(Arc::new(holdings)));

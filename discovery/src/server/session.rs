@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 use tracing::Span;
 
 use super::OpenSession;
-use crate::inventory::{Holdings, InUse, View};
+use crate::inventory::{Holdings, InUse, InUseByDevice, View};
 
 /// Most devices in one message.
 const PAGE: usize = 50;
@@ -97,10 +97,14 @@ impl Session {
                 // One for each claim that has just been prepared; they end when the list is handed on.
                 let _spans = spans(&list);
                 let before = self.in_use.borrow().clone();
-                let before = before.as_deref().map_or(&[][..], |before| &before.in_use);
+                let before = before.map(|before| Arc::clone(&before.in_use));
+                let Some(in_use) = in_use(&list, before) else {
+                    tracing::warn!("changes of devices in use came before the whole list");
+                    return;
+                };
                 let holdings = Holdings {
-                    in_use: in_use(&list, before),
                     quarantined: quarantined(&list),
+                    in_use,
                 };
                 let devices = holdings.in_use.len();
                 tracing::debug!(devices, "devices in use received");
@@ -137,19 +141,42 @@ fn spans(list: &bus::DevicesInUse) -> Vec<Span> {
     new.into_iter().map(span).collect()
 }
 
-/// Reads a list of devices in use. An entry that cannot be read keeps what was known under its name: to forget it could
-/// offer a device that a pod holds.
-pub(super) fn in_use(list: &bus::DevicesInUse, before: &[InUse]) -> Vec<InUse> {
-    let entries = list.devices.iter().filter_map(|entry| match read(entry) {
-        Ok(used) => Some(used),
-        Err(error) => {
-            tracing::warn!(err = %error, "device in use cannot be read");
-            let name = &entry.device.as_ref()?.name;
-            let known = before.iter().find(|used| used.device.name.as_str() == name);
-            known.cloned()
+/// The devices in use as a message leaves them; `None` for changes of what was never told. An entry that cannot be read
+/// keeps what was known under its name: to forget it could offer a device that a pod holds.
+pub(super) fn in_use(
+    list: &bus::DevicesInUse,
+    before: Option<InUseByDevice>,
+) -> Option<InUseByDevice> {
+    let before = before.or_else(|| list.reset.then(Arc::default))?;
+    let mut now = if list.reset {
+        BTreeMap::new()
+    } else {
+        (*before).clone()
+    };
+    for entry in &list.devices {
+        match read(entry) {
+            Ok(used) => {
+                now.insert(used.device.name.clone(), used);
+            }
+            Err(error) => {
+                tracing::warn!(err = %error, "device in use cannot be read");
+                let name = entry
+                    .device
+                    .as_ref()
+                    .and_then(|device| device.name.parse().ok());
+                let known = name.and_then(|name: DeviceName| before.get_key_value(&name));
+                now.extend(known.map(|(name, used)| (name.clone(), used.clone())));
+            }
         }
-    });
-    entries.collect()
+    }
+    for name in list
+        .released
+        .iter()
+        .filter_map(|name| name.parse::<DeviceName>().ok())
+    {
+        now.remove(&name);
+    }
+    Some(Arc::new(now))
 }
 
 /// Reads a list of devices in quarantine. Of an entry that cannot be read the name is enough.

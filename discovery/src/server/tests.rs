@@ -83,18 +83,50 @@ fn said(name: &str, claim: &str) -> bus::DeviceInUse {
 fn an_entry_in_use_that_cannot_be_read_is_not_forgotten() {
     let list = |devices| bus::DevicesInUse {
         devices,
+        reset: true,
         ..bus::DevicesInUse::default()
     };
-    let before = in_use(&list(vec![said("a", "c-1"), said("b", "c-2")]), &[]);
+    let before = in_use(&list(vec![said("a", "c-1"), said("b", "c-2")]), None).unwrap();
     assert_eq!(before.len(), 2);
     let mut broken = said("a", "c-1");
     broken.device.as_mut().unwrap().identity = None;
     let unknown = said("z", "/");
     let after = in_use(
         &list(vec![broken, unknown, bus::DeviceInUse::default()]),
-        &before,
+        Some(Arc::clone(&before)),
     );
-    assert_eq!(after, before[..1]);
+    let a = before.iter().next().unwrap();
+    assert_eq!(after.unwrap().iter().collect::<Vec<_>>(), [a]);
+}
+
+#[test]
+fn changes_are_applied_to_the_list_that_came_before() {
+    let news = |devices, released: &[&str]| bus::DevicesInUse {
+        devices,
+        released: released.iter().map(ToString::to_string).collect(),
+        ..bus::DevicesInUse::default()
+    };
+    assert_eq!(in_use(&news(vec![said("a", "c-1")], &[]), None), None);
+    let whole = bus::DevicesInUse {
+        reset: true,
+        ..news(
+            vec![said("a", "c-1"), said("b", "c-2"), said("c", "c-3")],
+            &[],
+        )
+    };
+    let before = in_use(&whole, None);
+    let mut broken = said("c", "c-4");
+    broken.device.as_mut().unwrap().identity = None;
+    let after = news(
+        vec![said("b", "c-5"), said("d", "c-6"), broken],
+        &["a", "/"],
+    );
+    let after = in_use(&after, before).unwrap();
+    let holders = after
+        .iter()
+        .map(|(name, used)| (name.as_str(), used.claim.as_str()));
+    let holders: Vec<_> = holders.collect();
+    assert_eq!(holders, [("b", "c-5"), ("c", "c-3"), ("d", "c-6")]);
 }
 
 #[test]
@@ -231,6 +263,7 @@ async fn a_session_tells_the_inventory_and_hears_what_is_in_use() {
         ..bus::Quarantine::default()
     };
     let list = bus::DevicesInUse {
+        reset: true,
         devices: vec![bus::DeviceInUse {
             fault,
             ..said("n000", "c-1")
@@ -241,12 +274,20 @@ async fn a_session_tells_the_inventory_and_hears_what_is_in_use() {
             quarantined("n002", "/"),
             quarantined("no/name", ""),
         ],
+        ..bus::DevicesInUse::default()
     };
     say.send(request(DevicesInUse(list))).await.unwrap();
     let heard = node.in_use.wait_for(Option::is_some).await.unwrap().clone();
     let heard = heard.unwrap();
-    assert_eq!(heard.in_use[0].claim.as_str(), "c-1");
-    let fault = heard.in_use[0].fault.as_ref().unwrap();
+    assert_eq!(heard.in_use.values().next().unwrap().claim.as_str(), "c-1");
+    let fault = heard
+        .in_use
+        .values()
+        .next()
+        .unwrap()
+        .fault
+        .as_ref()
+        .unwrap();
     assert_eq!(fault.reason, FaultReason::CarrierDown);
     let names = heard.quarantined.iter().map(|q| q.device.as_str());
     assert_eq!(names.collect::<Vec<_>>(), ["n001", "n002"]);

@@ -10,7 +10,7 @@ use network_driver_proto::bus::inventory_server::{Inventory, InventoryServer};
 use network_driver_proto::bus::inventory_session_request::Message as Heard;
 use network_driver_proto::bus::inventory_session_response::Message as Said;
 use network_driver_proto::bus::{
-    DevicesInUse, InventorySessionRequest, InventorySessionResponse, InventoryUpdate,
+    DeviceInUse, DevicesInUse, InventorySessionRequest, InventorySessionResponse, InventoryUpdate,
     ListLinksRequest, ListLinksResponse, Protected,
 };
 use tokio::sync::watch;
@@ -24,11 +24,28 @@ use crate::fixture::device;
 #[derive(Clone)]
 pub(crate) struct FakeDiscovery {
     update: watch::Sender<Option<InventoryUpdate>>,
-    /// Lists of devices in use, as they came.
+    /// Devices in use, as they were after each message.
     pub(crate) in_use: Arc<Mutex<Vec<Vec<String>>>>,
-    /// The newest list, whole.
+    /// All that was told.
     pub(crate) newest: Arc<Mutex<DevicesInUse>>,
     stop: CancellationToken,
+}
+
+fn name_of(entry: &DeviceInUse) -> String {
+    entry.device.as_ref().unwrap().name.clone()
+}
+
+/// As the real one does it, with the devices in order.
+fn merge(known: &mut DevicesInUse, news: DevicesInUse) {
+    let renewed: Vec<_> = news.devices.iter().map(name_of).collect();
+    let is_over = |entry: &DeviceInUse| {
+        let name = name_of(entry);
+        news.reset || news.released.contains(&name) || renewed.contains(&name)
+    };
+    known.devices.retain(|entry| !is_over(entry));
+    known.devices.extend(news.devices);
+    known.devices.sort_by_key(name_of);
+    known.quarantined = news.quarantined;
 }
 
 impl FakeDiscovery {
@@ -80,8 +97,9 @@ impl Inventory for FakeDiscovery {
         tokio::spawn(async move {
             while let Ok(Some(request)) = inbound.message().await {
                 if let Some(Heard::DevicesInUse(list)) = request.message {
-                    newest.lock().unwrap().clone_from(&list);
-                    let names = list.devices.into_iter().map(|d| d.device.unwrap().name);
+                    let mut known = newest.lock().unwrap();
+                    merge(&mut known, list);
+                    let names = known.devices.iter().map(name_of);
                     lists.lock().unwrap().push(names.collect());
                 }
             }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{Feature, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
-use network_driver_netlink::{Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket};
+use network_driver_netlink::{
+    Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket, settings_by_name,
+};
 
 use super::snapshot::{self, Belongings};
 use crate::chain;
@@ -177,8 +179,11 @@ impl Restore<'_> {
 
     /// Before it is up: they say which addresses the kernel makes then.
     fn settings(&mut self, now: &Snapshot, wanted: &Snapshot) {
-        let differing = snapshot::differing(&wanted.sysctls, &now.sysctls);
-        let differing = differing
+        let (was, is) = (
+            settings_by_name(&wanted.settings),
+            settings_by_name(&now.settings),
+        );
+        let differing = snapshot::differing(&was, &is)
             .map(|(name, _, was)| (name.clone(), was))
             .collect();
         let (socket, name) = (&mut *self.socket, &wanted.name);

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use network_driver_common::model::{
     Feature, IfName, SettableFlags, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
-use network_driver_netlink::{Address, Link, LinkSettings, Neighbor, RouteEntry};
+use network_driver_netlink::{Address, Link, LinkSettings, Neighbor, RouteEntry, settings_by_name};
 
 /// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 /// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
@@ -60,7 +60,9 @@ pub(crate) fn take(
         addresses,
         routes: set_routes(link.index, routes),
         neighbors: set_neighbors(link.index, neighbors),
-        sysctls: settings.map(LinkSettings::by_name).unwrap_or_default(),
+        settings: settings
+            .map(|read| read.settings.clone())
+            .unwrap_or_default(),
         flags: Some(SettableFlags::from_bits(link.flags.bits())),
         parameters: settings.map(LinkSettings::parameters).unwrap_or_default(),
         features,
@@ -231,7 +233,11 @@ fn list_differences<T: PartialEq>(
 /// Settings, numbers, offload features and flags that are not as wanted.
 fn value_differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
     let mut found = Vec::new();
-    let settings = differing(&wanted.sysctls, &present.sysctls);
+    let (was, is) = (
+        settings_by_name(&wanted.settings),
+        settings_by_name(&present.settings),
+    );
+    let settings = differing(&was, &is);
     found.extend(
         settings.map(|(name, is, was)| format!("has setting {name} {is} instead of {was}")),
     );

@@ -136,7 +136,7 @@ struct Session<'a, D> {
     phase: watch::Receiver<Phase>,
     confirmed: watch::Receiver<bool>,
     /// Pages of a list that is still coming in.
-    pages: Vec<Record>,
+    pages: Vec<Arc<Record>>,
     /// Devices of those records that are in quarantine.
     quarantined: Vec<Quarantined>,
     /// Whether a whole list has come.
@@ -266,7 +266,7 @@ impl<'a, D: Devices> Session<'a, D> {
     fn page(&mut self, page: &wire::Records) -> Result<(), SessionError> {
         for message in &page.records {
             match Record::try_from(message) {
-                Ok(record) => self.pages.push(record),
+                Ok(record) => self.pages.push(self.client.hook.records.known(record)),
                 Err(error) => warn!(claimUID = message.claim_uid, %error, "record cannot be read"),
             }
         }
@@ -359,7 +359,8 @@ fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
 impl<D: Devices> Hook<D> {
     /// Takes dra-plugin's whole list of records. What it lacks or has otherwise of an attached claim is answered by a
     /// report: what is attached stays.
-    pub(crate) fn take_records(&self, records: Vec<Record>) {
+    pub(crate) fn take_records(&self, records: Vec<impl Into<Arc<Record>>>) {
+        let records: Vec<Arc<Record>> = records.into_iter().map(Into::into).collect();
         let held: HashSet<_> = self.sandboxes.held();
         let told = records.iter().map(|record| &record.claim.uid);
         let told: HashSet<_> = told.cloned().collect();

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use network_driver_common::model::{
-    ClaimUid, HardwareAddress, IfName, Protected, Record, Snapshot,
+    ClaimUid, HardwareAddress, IfName, Protected, Record, Settings, Snapshot,
 };
 use network_driver_netlink::{Netns, NetnsId, RequestError};
 
@@ -190,7 +190,7 @@ pub(crate) fn bare_snapshot(name: &IfName) -> Snapshot {
         addresses: Vec::new(),
         routes: Vec::new(),
         neighbors: Vec::new(),
-        sysctls: BTreeMap::new(),
+        settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
         features: BTreeMap::new(),

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::Rtm;
-use network_driver_common::model::{IfName, LinkParameter, Sysctl};
+use network_driver_common::model::{IfName, LinkParameter, Settings};
 
 use super::parameter::Parameters;
+use super::sysctl::Sysctl;
 use super::{HEADER, attribute as ifla, request};
 use crate::error::{BuildError, Malformed, RequestError};
 use crate::message::{self, INET, INET6, u32_at};
@@ -149,11 +150,11 @@ const IN_SECONDS: [&str; 4] = [
 /// Those of IPv6 without a sign.
 const UNSIGNED: [&str; 2] = ["ra_defrtr_metric", "ioam6_id_wide"];
 
-/// A link's settings as the kernel gives them: numbers in the kernel's order. A family that is off for it has none.
+/// What a snapshot keeps of a link besides what every [`super::Link`] says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkSettings {
-    ipv4: Box<[i32]>,
-    ipv6: Box<[i32]>,
+    /// Those that are kept per namespace, but 0 for each that is not someone's setting.
+    pub settings: Settings,
     parameters: Parameters,
 }
 
@@ -201,8 +202,8 @@ impl LinkSettings {
             let (family, facts) = family?;
             for fact in message::Attributes::new(facts) {
                 match (u8::try_from(family), fact?) {
-                    (Ok(INET), (INET_CONF, value)) => self.ipv4 = numbers(value),
-                    (Ok(INET6), (INET6_CONF, value)) => self.ipv6 = numbers(value),
+                    (Ok(INET), (INET_CONF, value)) => self.settings.ipv4 = numbers(IPV4, value),
+                    (Ok(INET6), (INET6_CONF, value)) => self.settings.ipv6 = numbers(IPV6, value),
                     _ => {}
                 }
             }
@@ -214,25 +215,35 @@ impl LinkSettings {
     pub fn parameters(&self) -> BTreeMap<LinkParameter, u32> {
         self.parameters.by_name()
     }
-
-    /// The settings of IPv4 and IPv6 by their names, as many as are known here and can be written.
-    pub fn by_name(&self) -> BTreeMap<Sysctl, i32> {
-        let of = |family: &'static str, names: &'static [&str], values: &[i32]| {
-            let named = names.iter().zip(values.to_vec());
-            let known = named.filter(|(name, _)| !name.is_empty());
-            known.filter_map(move |(name, value)| {
-                Some((format!("{family}/{name}").parse().ok()?, value))
-            })
-        };
-        of("ipv4", IPV4, &self.ipv4)
-            .chain(of("ipv6", IPV6, &self.ipv6))
-            .collect()
-    }
 }
 
-fn numbers(value: &[u8]) -> Box<[i32]> {
+/// Settings by their names, as many as are known here and can be written.
+pub fn settings_by_name(settings: &Settings) -> BTreeMap<Sysctl, i32> {
+    let of = |family: &'static str, names: &'static [&str], values: &[i32]| {
+        let named = names.iter().zip(values.to_vec());
+        let known = named.filter(|(name, _)| !name.is_empty());
+        known.filter_map(move |(name, value)| {
+            Some((format!("{family}/{name}").parse().ok()?, value))
+        })
+    };
+    of("ipv4", IPV4, &settings.ipv4)
+        .chain(of("ipv6", IPV6, &settings.ipv6))
+        .collect()
+}
+
+/// The numbers that have a name here.
+fn numbers(names: &[&str], value: &[u8]) -> Box<[i32]> {
     let numbers = value.chunks_exact(4).filter_map(|four| u32_at(four, 0));
-    numbers.map(u32::cast_signed).collect()
+    numbers
+        .zip(names)
+        .map(|(number, name)| {
+            if name.is_empty() {
+                0
+            } else {
+                number.cast_signed()
+            }
+        })
+        .collect()
 }
 
 /// Whether a setting can be written with [`write()`], as one of IPv4 or of the generation of IPv6 addresses.
@@ -360,7 +371,7 @@ mod tests {
         let bytes = recorded::bytes(recorded::LINKS);
         let messages = recorded::messages(&bytes);
         let settings = LinkSettings::parse(messages[0].body).unwrap();
-        let named = settings.by_name();
+        let named = settings_by_name(&settings.settings);
         assert_eq!(named.get(&"ipv4/forwarding".parse().unwrap()), Some(&0));
         assert_eq!(named.get(&"ipv6/mtu".parse().unwrap()), None);
         assert!(

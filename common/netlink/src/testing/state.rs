@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::TestingError;
 use crate::address::Address;
 use crate::ethtool::{Ethtool, Features};
-use crate::link::Link;
+use crate::link::{Link, settings_by_name};
 use crate::neighbor::Neighbor;
 use crate::route::RouteEntry;
 use crate::socket::Socket;
@@ -35,7 +35,7 @@ impl State {
         all.extend(socket.addresses(None)?.iter().map(|one| names.address(one)));
         all.extend(socket.routes()?.iter().map(|one| names.route(one)));
         for (link, settings) in links.iter().zip(settings) {
-            let values = settings.by_name().into_iter();
+            let values = settings_by_name(&settings.settings).into_iter();
             all.extend(values.map(|(name, value)| format!("setting {} {name} {value}", link.name)));
             let numbers = settings.parameters().into_iter();
             all.extend(numbers.map(|(what, value)| format!("number {} {what} {value}", link.name)));

@@ -24,7 +24,7 @@ async fn a_list_that_lacks_an_attached_claim_is_answered_by_a_report() {
     node.run("s1", "p").await.unwrap();
     let id = node.hook.reports.after(0)[0].id;
     node.hook.reports.acknowledge(id);
-    node.hook.take_records(Vec::new());
+    node.hook.take_records(Vec::<Record>::new());
     assert_eq!(node.reports(), ["c attached in s1"]);
     assert!(node.is_attached("c", "s1"));
     node.log();
@@ -170,7 +170,7 @@ async fn a_record_that_dra_plugin_has_lost_is_given_back() {
     node.hook.take_records(vec![record("c", &["p"])]);
     node.run("s1", "p").await.unwrap();
     assert!(given_back(&node.hook).is_empty());
-    node.hook.take_records(Vec::new());
+    node.hook.take_records(Vec::<Record>::new());
     assert_eq!(given_back(&node.hook), ["c"]);
     assert!(node.create("s1", "c").await.is_ok(), "the pod goes on");
 }
@@ -183,7 +183,7 @@ async fn after_both_lost_their_memory_what_the_node_remembers_is_adopted() {
         state.marked = vec![marked("c")];
         state.kept = vec![record("c", &["p"])];
     });
-    node.hook.take_records(Vec::new());
+    node.hook.take_records(Vec::<Record>::new());
     node.hook.synchronize(vec![node.pod("s1", "p")]).await;
     assert!(node.create("s1", "c").await.is_ok());
     assert_eq!(given_back(&node.hook), ["c"]);
@@ -197,7 +197,7 @@ async fn what_only_the_node_remembers_and_no_sandbox_has_is_brought_home() {
     node.hook
         .devices
         .set(|state| state.kept = vec![record("c", &["p"])]);
-    node.hook.take_records(Vec::new());
+    node.hook.take_records(Vec::<Record>::new());
     node.hook.synchronize(Vec::new()).await;
     assert_eq!(node.log(), ["detach c from anywhere"]);
     assert!(node.hook.records.all().is_empty());

@@ -3,14 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 use network_driver_common::model::{
-    LinkParameter, SettableFlags, Snapshot, SnapshotAddress, SnapshotRoute, Sysctl,
+    LinkParameter, SettableFlags, Settings, Snapshot, SnapshotAddress, SnapshotRoute,
 };
 
 use super::node::{address, if_name, neighbor, route};
 use crate::links::snapshot::{aged, differences};
 
-fn sysctl(name: &str, value: i32) -> (Sysctl, i32) {
-    (name.parse().unwrap(), value)
+/// With `rp_filter` of IPv4 and `accept_ra` of IPv6.
+fn settings(rp_filter: i32, accept_ra: i32) -> Settings {
+    Settings {
+        ipv4: [0, 0, 0, 0, 0, 0, 0, rp_filter].into(),
+        ipv6: [0, 0, 0, accept_ra].into(),
+    }
 }
 
 fn sample() -> Snapshot {
@@ -28,7 +32,7 @@ fn sample() -> Snapshot {
             route("10.78.0.0/16", "", 100),
         ],
         neighbors: vec![neighbor("10.1.0.9"), neighbor("fd01::9")],
-        sysctls: [sysctl("ipv4/rp_filter", 2), sysctl("ipv6/accept_ra", 0)].into(),
+        settings: settings(2, 0),
         flags: Some(SettableFlags::from_bits(0x1000)),
         parameters: [(LinkParameter::TxQueueLength, 1000)].into(),
         features: [("rx-gro".parse().unwrap(), true)].into(),
@@ -79,12 +83,13 @@ fn every_difference_is_named() {
         (|s| s.routes.reverse(), &[]),
         (|s| s.neighbors.reverse(), &[]),
         (
-            |s| s.sysctls = [sysctl("ipv4/rp_filter", 2), sysctl("ipv6/accept_ra", 1)].into(),
+            |s| s.settings = settings(2, 1),
             &["has setting ipv6/accept_ra 1 instead of 0"],
         ),
         // IPv6 may be off for it, and an older release kept none.
-        (|s| s.sysctls = [sysctl("ipv4/rp_filter", 2)].into(), &[]),
-        (|s| s.sysctls.extend([sysctl("ipv4/tag", 7)]), &[]),
+        (|s| s.settings.ipv6 = [].into(), &[]),
+        // A later kernel has one more.
+        (|s| s.settings.ipv6 = [0, 0, 0, 0, 7].into(), &[]),
         (
             |s| s.neighbors[0].hardware_address = "02:00:00:00:00:66".parse().unwrap(),
             &[

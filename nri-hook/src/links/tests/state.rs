@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use network_driver_common::model::{
     Attachment, ClaimRef, ClaimUid, Device, DeviceName, InterfaceConfig, LinkIdentity, Record,
-    Snapshot,
+    Settings, Snapshot,
 };
 
 use super::node::{address, if_name, route};
@@ -76,7 +76,7 @@ fn old_record() -> Record {
             route("fd77::/48", "", 1000),
         ],
         neighbors: Vec::new(),
-        sysctls: BTreeMap::new(),
+        settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
         features: BTreeMap::new(),
