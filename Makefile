@@ -42,8 +42,9 @@ mutants: ## Break the driver on purpose, one bug after another, and see that tes
 
 # The model and the store have their short forms in `make test`.
 .PHONY: torture
-torture: ## Kill the daemons at every fail point and worse, thousands of times (SHORT=1: minutes; TORTURE="--point NAME --seed N")
-	@dir=$$(tests/fail-points) && target/debug/torture --bin-dir "$$dir" $(if $(SHORT),--short) $(TORTURE)
+torture: ## Kill the daemons at every fail point and worse, thousands of times (SHORT=1: minutes; TORTURE="--point NAME --seed N"; PREVIOUS=v0.1.0)
+	@dir=$$(tests/fail-points) && previous=$$(tests/previous $(PREVIOUS)) && \
+		target/debug/torture --bin-dir "$$dir" $${previous:+--previous "$$previous"} $(if $(SHORT),--short) $(TORTURE)
 ifeq ($(TORTURE)$(SHORT),)
 	@MODEL_SEED=$${MODEL_SEED:-$$RANDOM} MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces \
 		cargo test --locked --workspace --lib -- --nocapture netns_whatever_happens

@@ -56,7 +56,7 @@ pub struct Cluster {
     /// The node's namespaces.
     pub node: Node,
     books: Mutex<Books>,
-    binaries: Binaries,
+    binaries: Mutex<Binaries>,
     /// Where the daemons send their traces.
     traces_to: Option<String>,
     export_delay: Duration,
@@ -153,7 +153,7 @@ impl Cluster {
             traces_to,
             node,
             books: Mutex::default(),
-            binaries,
+            binaries: Mutex::new(binaries),
             export_delay: setup.export_delay,
             publish_interval: setup.publish_interval,
             cdi_confirmed: setup.cdi_confirmed,
@@ -177,7 +177,16 @@ impl Cluster {
 
     /// The binary of a daemon.
     pub(crate) fn binary(&self, component: Component) -> PathBuf {
-        self.binaries.path(component)
+        self.binaries().path(component)
+    }
+
+    fn binaries(&self) -> MutexGuard<'_, Binaries> {
+        self.binaries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has daemons that are started from now on be of these binaries; returns the ones before.
+    pub fn use_binaries(&self, binaries: Binaries) -> Binaries {
+        std::mem::replace(&mut *self.binaries(), binaries)
     }
 
     /// Directory of the bus.
@@ -227,7 +236,7 @@ impl Cluster {
     /// # Errors
     /// It failed; the error shows what it said.
     pub fn ask(&self, component: Component, arguments: &[&str]) -> anyhow::Result<String> {
-        let binary = self.binaries.path(component);
+        let binary = self.binary(component);
         let output = Command::new(&binary)
             .args(arguments)
             .arg("--bus-dir")

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Where the three binaries are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries(PathBuf);
 
 impl Binaries {

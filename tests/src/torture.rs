@@ -39,6 +39,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Where the three daemons' binaries with fail points are.
     pub bin_dir: Option<PathBuf>,
+    /// Where those of an earlier release are.
+    pub previous: Option<PathBuf>,
 }
 
 /// How often each thing is done.
@@ -54,6 +56,8 @@ pub struct Rounds {
     pub kubelet: u64,
     /// Restarts of the runtime.
     pub runtime: u64,
+    /// Changes to the earlier release and back.
+    pub upgrade: u64,
     /// Sandboxes that are made again.
     pub sandboxes: u64,
     /// Pods of which nothing must be left.
@@ -75,6 +79,8 @@ pub enum What {
     Kubelet,
     /// The runtime restarts.
     Runtime,
+    /// The driver is replaced by an earlier release, and back.
+    Upgrade,
     /// Sandboxes are made again.
     Sandboxes,
     /// Pods come and go.
@@ -84,12 +90,13 @@ pub enum What {
 }
 
 impl What {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Kills,
         Self::Soak,
         Self::Database,
         Self::Kubelet,
         Self::Runtime,
+        Self::Upgrade,
         Self::Sandboxes,
         Self::Leaks,
         Self::RealCards,
@@ -102,6 +109,7 @@ impl What {
             Self::Database => rounds.database,
             Self::Kubelet => rounds.kubelet,
             Self::Runtime => rounds.runtime,
+            Self::Upgrade => rounds.upgrade,
             Self::Sandboxes => rounds.sandboxes,
             Self::Leaks => rounds.leaks,
             Self::RealCards => rounds.real_cards,
@@ -126,6 +134,11 @@ impl What {
             Self::Database => rounds::run(setup, Fault::DatabaseLost, rounds, seed).await,
             Self::Kubelet => rounds::run(setup, Fault::KubeletRestart, rounds, seed).await,
             Self::Runtime => rounds::run(setup, Fault::RuntimeRestart, rounds, seed).await,
+            Self::Upgrade => {
+                let previous = options.previous.as_deref().context(PREVIOUS)?;
+                let fault = Fault::Replaced(Binaries::find(Some(previous))?);
+                rounds::run(setup, fault, rounds, seed).await
+            }
             Self::Sandboxes => sandboxes::run(setup, rounds, seed).await,
             Self::Leaks => leaks::run(setup, rounds, seed).await,
         }
@@ -160,6 +173,10 @@ async fn run(options: &Options) -> anyhow::Result<Vec<Tally>> {
     let mut tallies = Vec::new();
     for what in What::ALL {
         let wanted = only.is_none_or(|only| only == what);
+        if what == What::Upgrade && only.is_none() && options.previous.is_none() {
+            tell(&format!("SKIPPED: upgrade: {PREVIOUS}"));
+            continue;
+        }
         if wanted && what.rounds(&options.rounds) > 0 {
             let tally = what.run(&setup, options).await?;
             tell(&tally.to_string());
@@ -168,6 +185,9 @@ async fn run(options: &Options) -> anyhow::Result<Vec<Tally>> {
     }
     Ok(tallies)
 }
+
+/// What an upgrade starts from.
+const PREVIOUS: &str = "no binaries of an earlier release (--previous)";
 
 /// The points that are passed while links are in a pod or on their way.
 fn of_the_hook() -> Vec<Point> {

@@ -33,6 +33,9 @@ struct Args {
     /// Restarts of the container runtime [default: 50, short: 2]
     #[arg(long, value_name = "N")]
     runtime: Option<u64>,
+    /// Changes to the daemons of --previous and back [default: 100, short: 2]
+    #[arg(long, value_name = "N")]
+    upgrade: Option<u64>,
     /// Pods whose sandbox is made again [default: 400, short: 10]
     #[arg(long, value_name = "N")]
     sandboxes: Option<u64>,
@@ -52,6 +55,9 @@ struct Args {
     /// Directory of the binaries discovery, dra-plugin and nri-hook, built with fail points; by default where this one is
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
+    /// Directory of the binaries of an earlier release
+    #[arg(long, value_name = "DIR")]
+    previous: Option<PathBuf>,
 }
 
 impl Args {
@@ -66,6 +72,7 @@ impl Args {
             database: or(self.database, 100, 2),
             kubelet: or(self.kubelet, 50, 2),
             runtime: or(self.runtime, 50, 2),
+            upgrade: or(self.upgrade, 100, 2),
             sandboxes: or(self.sandboxes, 400, 10),
             leaks: or(self.leaks, 10_000, 0),
             real_cards: self.real_cards.unwrap_or(if alone { 2 } else { 0 }),
@@ -81,6 +88,7 @@ fn main() -> ExitCode {
         point: args.point,
         seed: args.seed,
         bin_dir: args.bin_dir,
+        previous: args.previous,
     };
     program::end("torture", torture::main(&options))
 }

@@ -103,7 +103,7 @@ impl Cluster {
         let log = self.log_file(component);
         Daemon::start(
             component,
-            &self.binaries.path(component),
+            &self.binary(component),
             &self.arguments(component),
             self.node.home().netns(),
             &self.at("sys"),

@@ -13,6 +13,7 @@ use super::life::{End, Life, Plan};
 use super::random::Random;
 use super::tally::{Tally, again};
 use crate::cluster::{DRIVER, PATIENCE, Setup};
+use crate::daemon::{ALL, Binaries};
 use crate::invariants::{AtRest, Rest, records};
 use crate::kubelet::{DraVersion, Kubelet};
 use crate::wait::until_true;
@@ -23,7 +24,7 @@ const CARDS: u8 = 8;
 const PING: Duration = Duration::from_millis(50);
 
 /// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The state database is deleted while dra-plugin is dead.
     DatabaseLost,
@@ -31,10 +32,12 @@ pub(super) enum Fault {
     KubeletRestart,
     /// The container runtime restarts.
     RuntimeRestart,
+    /// The daemons end, as on `helm upgrade`, and these take their place; then those that were there come back.
+    Replaced(Binaries),
 }
 
 impl Fault {
-    fn tally(self) -> Tally {
+    fn tally(&self) -> Tally {
         match self {
             Self::DatabaseLost => Tally::new(
                 "database deleted with 8 devices out",
@@ -48,14 +51,19 @@ impl Fault {
                 "runtime restarts with 8 devices out and pings running",
                 "adopted, no packet lost",
             ),
+            Self::Replaced(_) => Tally::new(
+                "replaced by the earlier release and back with 8 devices out and pings running",
+                "taken over, no packet lost",
+            ),
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::DatabaseLost => "database",
             Self::KubeletRestart => "kubelet",
             Self::RuntimeRestart => "runtime",
+            Self::Replaced(_) => "upgrade",
         }
     }
 }
@@ -72,7 +80,7 @@ pub(super) async fn run(
     let mut tally = fault.tally();
     let mut random = Random::new(seed, 8);
     for round in 0..rounds {
-        let result = one(&bed, &before, fault, round, &mut random).await;
+        let result = one(&bed, &before, &fault, round, &mut random).await;
         let name = fault.name();
         let again = again(name, rounds, seed);
         tally.count(&format!("{name} round {round}"), &result, &again);
@@ -86,7 +94,7 @@ pub(super) async fn run(
 async fn one(
     bed: &Bed,
     before: &AtRest,
-    fault: Fault,
+    fault: &Fault,
     round: u64,
     random: &mut Random,
 ) -> anyhow::Result<Rest> {
@@ -98,7 +106,7 @@ async fn one(
                 vec![Card(number), Card(number.saturating_add(1))],
                 2,
             );
-            if fault == Fault::RuntimeRestart {
+            if *fault == Fault::RuntimeRestart {
                 // containerd tells nobody of the end of pods that it had before it was restarted.
                 plan.end = End::InOrder;
             }
@@ -127,7 +135,7 @@ async fn one(
     };
     tokio::try_join!(harm, pinging)?;
     ensure!(pings.load(Ordering::Relaxed) > 0, "nothing was pinged");
-    if fault == Fault::DatabaseLost {
+    if *fault == Fault::DatabaseLost {
         // Until the hook has given the records back, discovery is told that no device is in use.
         let same = || before.holds_meanwhile(&bed.cluster).is_ok();
         until_true("the devices to be published again", PATIENCE, same).await?;
@@ -139,7 +147,7 @@ async fn one(
     before.holds(&bed.cluster).await
 }
 
-async fn harm(bed: &Bed, fault: Fault, lives: &[Life<'_>]) -> anyhow::Result<()> {
+async fn harm(bed: &Bed, fault: &Fault, lives: &[Life<'_>]) -> anyhow::Result<()> {
     let cluster = &bed.cluster;
     let recorded = records(cluster)?;
     match fault {
@@ -184,7 +192,30 @@ async fn harm(bed: &Bed, fault: Fault, lives: &[Life<'_>]) -> anyhow::Result<()>
             cluster.runtime.restart().await?;
             bed.all_ready(Component::NriHook, registrations).await?;
         }
+        Fault::Replaced(earlier) => {
+            let present = replace(bed, earlier.clone()).await?;
+            ensure!(
+                records(cluster)? == recorded,
+                "the earlier release has other records"
+            );
+            replace(bed, present).await?;
+        }
     }
     ensure!(records(cluster)? == recorded, "the records are others");
     Ok(())
+}
+
+/// Ends the daemons, all of them before one is started anew; returns those that ran.
+async fn replace(bed: &Bed, binaries: Binaries) -> anyhow::Result<Binaries> {
+    let cluster = &bed.cluster;
+    let registrations = cluster.runtime.registrations();
+    for component in ALL {
+        cluster.stop_daemon(component)?;
+    }
+    let before = cluster.use_binaries(binaries);
+    for component in ALL {
+        bed.start(component, "").await?;
+    }
+    bed.all_ready(Component::NriHook, registrations).await?;
+    Ok(before)
 }
