@@ -174,7 +174,8 @@ impl Driver {
                     traceparent: telemetry::traceparent(),
                     prepared: SystemTime::now(),
                     boot_id: self.boot_id.clone(),
-                    sandbox: None,
+                    // As the hook last said: a sandbox of this boot may have been served already, and of one that is
+                    // over the hook says so.
                     ..Record::clone(record)
                 })
                 .await;

@@ -3,8 +3,8 @@
 use super::life::Cut::{BeforeDisk, No};
 use super::life::Trouble::{Dies, Fails};
 use super::life::What::{
-    KillHook, KillPlugin, LoseDatabase, Plug, Prepare, Reboot, Run, StartHook, Stop, Unplug,
-    Unprepare,
+    CatchUp, KillHook, KillPlugin, LoseDatabase, Plug, Prepare, Reboot, Run, Start, StartHook,
+    Stop, Unplug, Unprepare,
 };
 use super::life::{Op, Trouble, What};
 
@@ -86,6 +86,20 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(Prepare(2, No)),
                 calm(Run(2)),
                 troubled(Unprepare(2, BeforeDisk), Fails(1)),
+            ],
+        ),
+        (
+            "a running pod's other device was taken: since a reboot its claim had been prepared after its sandbox",
+            vec![
+                calm(Prepare(2, No)),
+                calm(Reboot),
+                calm(Run(2)),
+                calm(Start(2, 2)),
+                calm(Unplug(0)),
+                calm(Prepare(2, No)),
+                calm(KillHook),
+                calm(StartHook),
+                calm(CatchUp),
             ],
         ),
     ]

@@ -78,6 +78,11 @@ impl<K: Kernel> Node<K> {
             Answer::Refused(_) => return Ok("refused"),
             other => return Err(format!("a check is answered {other:?}")),
         };
+        record.sandbox = self
+            .plugin
+            .records
+            .get(&record.claim.uid)
+            .and_then(|known| known.sandbox.clone());
         for (attachment, snapshot) in record.attachments.iter_mut().zip(&snapshots) {
             attachment.snapshot = Some(Snapshot::try_from(snapshot).unwrap());
         }
