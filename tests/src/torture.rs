@@ -15,6 +15,7 @@ mod tally;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use network_driver_common::fail::{self, Point};
@@ -56,6 +57,8 @@ pub struct Rounds {
     pub kubelet: u64,
     /// Restarts of the runtime.
     pub runtime: u64,
+    /// Times that the API server is away, 20 seconds each.
+    pub api: u64,
     /// Changes to the earlier release and back.
     pub upgrade: u64,
     /// Sandboxes that are made again.
@@ -79,6 +82,8 @@ pub enum What {
     Kubelet,
     /// The runtime restarts.
     Runtime,
+    /// The API server is away.
+    Api,
     /// The driver is replaced by an earlier release, and back.
     Upgrade,
     /// Sandboxes are made again.
@@ -90,12 +95,13 @@ pub enum What {
 }
 
 impl What {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Kills,
         Self::Soak,
         Self::Database,
         Self::Kubelet,
         Self::Runtime,
+        Self::Api,
         Self::Upgrade,
         Self::Sandboxes,
         Self::Leaks,
@@ -109,6 +115,7 @@ impl What {
             Self::Database => rounds.database,
             Self::Kubelet => rounds.kubelet,
             Self::Runtime => rounds.runtime,
+            Self::Api => rounds.api,
             Self::Upgrade => rounds.upgrade,
             Self::Sandboxes => rounds.sandboxes,
             Self::Leaks => rounds.leaks,
@@ -134,6 +141,7 @@ impl What {
             Self::Database => rounds::run(setup, Fault::DatabaseLost, rounds, seed).await,
             Self::Kubelet => rounds::run(setup, Fault::KubeletRestart, rounds, seed).await,
             Self::Runtime => rounds::run(setup, Fault::RuntimeRestart, rounds, seed).await,
+            Self::Api => rounds::run(setup, Fault::ApiAway(API_AWAY), rounds, seed).await,
             Self::Upgrade => {
                 let previous = options.previous.as_deref().context(PREVIOUS)?;
                 let fault = Fault::Replaced(Binaries::find(Some(previous))?);
@@ -185,6 +193,9 @@ async fn run(options: &Options) -> anyhow::Result<Vec<Tally>> {
     }
     Ok(tallies)
 }
+
+/// How long the API server is away.
+const API_AWAY: Duration = Duration::from_secs(20);
 
 /// What an upgrade starts from.
 const PREVIOUS: &str = "no binaries of an earlier release (--previous)";

@@ -33,6 +33,9 @@ struct Args {
     /// Restarts of the container runtime [default: 50, short: 2]
     #[arg(long, value_name = "N")]
     runtime: Option<u64>,
+    /// Times that the API server is away, 20 seconds each [default: 6, short: 1]
+    #[arg(long, value_name = "N")]
+    api: Option<u64>,
     /// Changes to the daemons of --previous and back [default: 100, short: 2]
     #[arg(long, value_name = "N")]
     upgrade: Option<u64>,
@@ -72,6 +75,7 @@ impl Args {
             database: or(self.database, 100, 2),
             kubelet: or(self.kubelet, 50, 2),
             runtime: or(self.runtime, 50, 2),
+            api: or(self.api, 6, 1),
             upgrade: or(self.upgrade, 100, 2),
             sandboxes: or(self.sandboxes, 400, 10),
             leaks: or(self.leaks, 10_000, 0),

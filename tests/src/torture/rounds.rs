@@ -16,12 +16,19 @@ use crate::cluster::{DRIVER, PATIENCE, Setup};
 use crate::daemon::{ALL, Binaries};
 use crate::invariants::{AtRest, Rest, records};
 use crate::kubelet::{DraVersion, Kubelet};
-use crate::wait::until_true;
+use crate::wait::{slowed, until_true};
 
 /// Cards of the node, two to a pod.
 const CARDS: u8 = 8;
+/// Those of a pod that starts late.
+const LATE: (Card, Card) = (Card(7), Card(8));
+/// When the API server is back, what is to be written has been written.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Between two pings over each interface.
 const PING: Duration = Duration::from_millis(50);
+
+const SLICES: &str = "resourceslices";
+const STATUS: &str = "resourceclaims/status";
 
 /// What is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub(super) enum Fault {
     KubeletRestart,
     /// The container runtime restarts.
     RuntimeRestart,
+    /// The API server answers nothing for so long, while another pod starts whose claims are prepared.
+    ApiAway(Duration),
     /// The daemons end, as on `helm upgrade`, and these take their place; then those that were there come back.
     Replaced(Binaries),
 }
@@ -51,6 +60,10 @@ impl Fault {
                 "runtime restarts with 8 devices out and pings running",
                 "adopted, no packet lost",
             ),
+            Self::ApiAway(_) => Tally::new(
+                "API server away with 8 devices out and pings running",
+                "noticed by no pod, and made up for with one write at most for each object",
+            ),
             Self::Replaced(_) => Tally::new(
                 "replaced by the earlier release and back with 8 devices out and pings running",
                 "taken over, no packet lost",
@@ -63,6 +76,7 @@ impl Fault {
             Self::DatabaseLost => "database",
             Self::KubeletRestart => "kubelet",
             Self::RuntimeRestart => "runtime",
+            Self::ApiAway(_) => "api",
             Self::Replaced(_) => "upgrade",
         }
     }
@@ -98,7 +112,14 @@ async fn one(
     round: u64,
     random: &mut Random,
 ) -> anyhow::Result<Rest> {
-    let lives: Vec<_> = (1..=CARDS)
+    // The pod that starts while the API server is away has the last two.
+    let away = matches!(fault, Fault::ApiAway(_));
+    let cards = if away {
+        LATE.0.0.saturating_sub(1)
+    } else {
+        CARDS
+    };
+    let lives: Vec<_> = (1..=cards)
         .step_by(2)
         .map(|number| {
             let mut plan = Plan::draw(
@@ -129,7 +150,7 @@ async fn one(
         Ok(())
     };
     let harm = async {
-        let done = harm(bed, fault, &lives).await;
+        let done = harm(bed, fault, &lives, round).await;
         over.store(true, Ordering::Release);
         done
     };
@@ -147,7 +168,7 @@ async fn one(
     before.holds(&bed.cluster).await
 }
 
-async fn harm(bed: &Bed, fault: &Fault, lives: &[Life<'_>]) -> anyhow::Result<()> {
+async fn harm(bed: &Bed, fault: &Fault, lives: &[Life<'_>], round: u64) -> anyhow::Result<()> {
     let cluster = &bed.cluster;
     let recorded = records(cluster)?;
     match fault {
@@ -192,6 +213,7 @@ async fn harm(bed: &Bed, fault: &Fault, lives: &[Life<'_>]) -> anyhow::Result<()
             cluster.runtime.restart().await?;
             bed.all_ready(Component::NriHook, registrations).await?;
         }
+        Fault::ApiAway(time) => return api_away(bed, *time, round).await,
         Fault::Replaced(earlier) => {
             let present = replace(bed, earlier.clone()).await?;
             ensure!(
@@ -218,4 +240,37 @@ async fn replace(bed: &Bed, binaries: Binaries) -> anyhow::Result<Binaries> {
     }
     bed.all_ready(Component::NriHook, registrations).await?;
     Ok(before)
+}
+
+/// The API server goes away after the Prepare of a pod, and comes back some time after its start.
+async fn api_away(bed: &Bed, time: Duration, round: u64) -> anyhow::Result<()> {
+    let api = &bed.cluster.api;
+    let plan = Plan {
+        cards: vec![LATE.0, LATE.1],
+        claim_each: false,
+        end: End::InOrder,
+    };
+    let late = Life::new(bed, &format!("late-{round}"), plan);
+    late.prepare().await?;
+    // What the starts before it have to say is said.
+    tokio::time::sleep(slowed(SETTLE)).await;
+    let before = [SLICES, STATUS].map(|resource| api.writes(resource));
+    api.set_down(true);
+    late.run().await?;
+    late.create_container().await?;
+    tokio::time::sleep(time).await;
+    late.pings().await?;
+    api.set_down(false);
+    bed.cluster.ready().await?;
+    let [slices, statuses] = before;
+    let told = || api.writes(STATUS) > statuses;
+    until_true("the late claim's status", PATIENCE, told).await?;
+    tokio::time::sleep(slowed(SETTLE)).await;
+    let slices = api.writes(SLICES).saturating_sub(slices);
+    let statuses = api.writes(STATUS).saturating_sub(statuses);
+    ensure!(
+        slices <= api.slices().len() && statuses == 1,
+        "{slices} writes of slices and {statuses} of one claim's status when the API server was back"
+    );
+    late.end().await
 }
