@@ -124,7 +124,10 @@ impl<K: Kernel> Node<K> {
         self.bury().await;
         self.let_go_what_returns();
         match op.what {
-            What::Unprepare(claim, _) => self.others_untouched(claim, &before)?,
+            // With the hook, namespaces die that only it had kept: what was in them falls home.
+            What::Unprepare(claim, _) if outcome != "killed" => {
+                self.others_untouched(claim, &before)?;
+            }
             What::CatchUp if outcome == "done" => self.nothing_that_leaves_is_defined()?,
             _ => {}
         }
