@@ -33,6 +33,8 @@ pub(super) enum Budget {
     Ratio(f64),
     /// So much, in the row's unit.
     Value(f64),
+    /// So much for 99 of 100, in the row's unit.
+    P99(f64),
 }
 
 /// One thing that was measured.
@@ -84,6 +86,7 @@ impl Row {
                 Some(self.values.percentile(100) <= most)
             }
             Budget::Value(most) => Some(self.values.median() <= most),
+            Budget::P99(most) => Some(self.values.percentile(99) <= most),
         }
     }
 
@@ -94,6 +97,7 @@ impl Row {
             None => String::new(),
             Some(Budget::Ratio(most)) => format!("≤ {most}×"),
             Some(Budget::Value(most)) => format!("≤ {most} {}", self.unit.as_str()),
+            Some(Budget::P99(most)) => format!("p99 ≤ {most} {}", self.unit.as_str()),
         };
         let met = match self.is_met() {
             None => "",
@@ -126,6 +130,7 @@ impl Row {
         let budget = self.budget.map(|budget| match budget {
             Budget::Ratio(most) => json!({"ratio": most}),
             Budget::Value(most) => json!({"value": most}),
+            Budget::P99(most) => json!({"p99": most}),
         });
         json!({
             "what": self.what,
