@@ -7,8 +7,8 @@
 //! ```
 //! The same lives are lived on the real kernel, side by side, which proves the table.
 //!
-//! `MODEL_SEQUENCES` says how many lives; `MODEL_SEED` which. Without them the same few are lived each time; `make torture`
-//! has others.
+//! `MODEL_SEQUENCES` says how many lives; `MODEL_SEED` which; `MODEL_LIFE` that only one of them is lived. Without them the
+//! same few are lived each time; `make torture` has others.
 //! `MODEL_REAL_SEQUENCES` says how many on the real kernel.
 
 mod kernel;
@@ -107,7 +107,9 @@ fn number(variable: &str) -> Option<u64> {
 /// Lives lives; `live` says what went wrong in one.
 fn run(name: &str, count: u64, troubled: bool, live: impl Fn(&[Op]) -> Result<(), String>) -> u64 {
     let seed = number("MODEL_SEED").unwrap_or(SEED);
-    let (lived, steps) = (Cell::new(0_u64), Cell::new(0_usize));
+    let first = number("MODEL_LIFE");
+    let count = first.map_or(count, |life| life.saturating_add(1));
+    let (lived, steps) = (Cell::new(first.unwrap_or_default()), Cell::new(0_usize));
     while lived.get() < count {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -128,12 +130,15 @@ fn run(name: &str, count: u64, troubled: bool, live: impl Fn(&[Op]) -> Result<()
             Err(TestError::Fail(reason, ops)) => {
                 let ops: Vec<_> = ops.iter().map(|op| format!("\n    {op:?}")).collect();
                 let (lived, ops) = (lived.get(), ops.concat());
-                panic!("{name}: {reason}\n  after{ops}\n  (MODEL_SEED={seed}, life {lived})");
+                panic!("{name}: {reason}\n  after{ops}\n  (MODEL_SEED={seed} MODEL_LIFE={lived})");
             }
             Err(TestError::Abort(reason)) => panic!("{name}: {reason}"),
         }
     }
-    let (lived, steps) = (lived.get(), steps.get());
+    let (lived, steps) = (
+        lived.get().saturating_sub(first.unwrap_or_default()),
+        steps.get(),
+    );
     println!("{name}: {lived} lives, {steps} steps, nothing lost (seed {seed})");
     lived
 }
