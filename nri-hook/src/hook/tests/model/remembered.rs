@@ -20,6 +20,7 @@ fn troubled(what: What, trouble: Trouble) -> Op {
 }
 
 /// Each with what went wrong.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
     vec![
         (
