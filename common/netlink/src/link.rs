@@ -215,7 +215,7 @@ impl LinkMessage {
                 flags: LinkFlags(flags),
                 hardware_type,
                 parent: parts.parent.filter(|parent| {
-                    *parent != 0 && *parent != index || parts.parent_netnsid.is_some()
+                    *parent != 0 && (*parent != index || parts.parent_netnsid.is_some())
                 }),
                 kind: parts.kind,
                 slave_kind: parts.slave_kind,
