@@ -1,5 +1,6 @@
 //! What dra-plugin has yet to learn: the newest report of each claim, kept until it is acknowledged.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -83,8 +84,18 @@ fn span(claim: &ClaimUid) -> Span {
     report_span(Side::Client, claim.as_str())
 }
 
+fn names_quarantined(report: &bus::Report) -> bool {
+    match &report.event {
+        Some(Event::Detached(detached)) => !detached.quarantined.is_empty(),
+        Some(Event::Failed(failed)) => !failed.quarantined.is_empty(),
+        Some(Event::LeftBehind(left)) => !left.quarantined.is_empty(),
+        Some(Event::Attached(_)) | None => false,
+    }
+}
+
 impl Reports {
-    /// Adds a report in place of an older one of the same claim.
+    /// Adds a report in place of an older one of the same claim, unless that names devices in quarantine: nobody else
+    /// remembers them.
     pub(crate) fn add<'a>(
         &self,
         claim: &ClaimUid,
@@ -106,8 +117,11 @@ impl Reports {
             unix_nanos: to_unix_nanos(SystemTime::now()),
             event: Some(what.into()),
         };
-        if let Some(older) = state.by_claim.insert(claim.clone(), id) {
-            state.waiting.remove(&older);
+        if let Some(older) = state.by_claim.insert(claim.clone(), id)
+            && let Entry::Occupied(older) = state.waiting.entry(older)
+            && !names_quarantined(&older.get().report)
+        {
+            older.remove();
         }
         state.waiting.insert(id, Waiting { report, span });
         if state.waiting.len() > MAX_WAITING {
@@ -265,6 +279,26 @@ mod tests {
         );
         reports.acknowledge(3);
         assert_eq!(claims(&reports.after(0)), ["b"]);
+    }
+
+    #[test]
+    fn a_report_of_quarantine_outlives_newer_ones_until_it_is_acknowledged() {
+        let reports = Reports::default();
+        let quarantined = vec![Quarantined {
+            device: "eth1".parse().unwrap(),
+            reason: "bent".into(),
+            plight: Plight::Bent,
+        }];
+        let sandbox = "s".parse::<SandboxId>().unwrap();
+        let what = Happened::Detached { quarantined };
+        reports.add(&claim("a"), None, &sandbox, what);
+        add(&reports, "a", "2");
+        add(&reports, "a", "3");
+        let ids = |reports: &Reports| reports.after(0).iter().map(|r| r.id).collect::<Vec<_>>();
+        assert_eq!(ids(&reports), [1, 3]);
+        reports.acknowledge(1);
+        assert_eq!(ids(&reports), [3]);
+        assert!(reports.is_waiting(&claim("a")));
     }
 
     #[test]

@@ -103,5 +103,16 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(CatchUp),
             ],
         ),
+        (
+            "of two claims of a pod, one was moved and not marked: what could not be restored was not told",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Prepare(1, No)),
+                troubled(Run(0), Dies(3)),
+                calm(StartHook),
+                troubled(CatchUp, Fails(1)),
+                calm(Prepare(0, No)),
+            ],
+        ),
     ]
 }
