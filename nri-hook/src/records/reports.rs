@@ -1,7 +1,7 @@
 //! What dra-plugin has yet to learn: the newest report of each claim, kept until it is acknowledged.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -84,17 +84,19 @@ fn span(claim: &ClaimUid) -> Span {
     report_span(Side::Client, claim.as_str())
 }
 
-fn names_quarantined(report: &bus::Report) -> bool {
-    match &report.event {
-        Some(Event::Detached(detached)) => !detached.quarantined.is_empty(),
-        Some(Event::Failed(failed)) => !failed.quarantined.is_empty(),
-        Some(Event::LeftBehind(left)) => !left.quarantined.is_empty(),
-        Some(Event::Attached(_)) | None => false,
-    }
+/// The devices in quarantine that a report names.
+fn quarantined(report: &bus::Report) -> BTreeSet<&str> {
+    let named = match &report.event {
+        Some(Event::Detached(detached)) => &*detached.quarantined,
+        Some(Event::Failed(failed)) => &failed.quarantined,
+        Some(Event::LeftBehind(left)) => &left.quarantined,
+        Some(Event::Attached(_)) | None => &[],
+    };
+    named.iter().map(|device| device.device.as_str()).collect()
 }
 
 impl Reports {
-    /// Adds a report in place of an older one of the same claim, unless that names devices in quarantine: nobody else
+    /// Adds a report in place of an older one of the same claim, unless that names more devices in quarantine: nobody else
     /// remembers them.
     pub(crate) fn add<'a>(
         &self,
@@ -119,7 +121,7 @@ impl Reports {
         };
         if let Some(older) = state.by_claim.insert(claim.clone(), id)
             && let Entry::Occupied(older) = state.waiting.entry(older)
-            && !names_quarantined(&older.get().report)
+            && quarantined(&older.get().report).is_subset(&quarantined(&report))
         {
             older.remove();
         }
