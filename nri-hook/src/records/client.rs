@@ -34,6 +34,7 @@ use crate::devices::Devices;
 use crate::hook::Hook;
 use crate::links::Quarantined;
 use crate::nri::Phase;
+use crate::sandbox::HoldingState;
 
 /// Messages that wait to be sent.
 const QUEUE: usize = 64;
@@ -369,7 +370,10 @@ impl<D: Devices> Hook<D> {
             let record = self.records.committed(&claim);
             let known = record.and_then(|record| record.sandbox.clone());
             let lost = (!told.contains(&claim)).then(|| Arc::clone(&holding.record));
-            if self.sandboxes.is_attached(&claim, &holding.sandbox)
+            // Also of one that lacks a device: the others are in the pod.
+            let is_here = self.sandboxes.is_attached(&claim, &holding.sandbox)
+                || lost.is_some() && holding.state == HoldingState::Incomplete;
+            if is_here
                 && (lost.is_some() || known.as_ref() != Some(&holding.sandbox))
                 && (lost.is_some() || !self.reports.is_waiting(&claim))
             {

@@ -114,5 +114,18 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(Prepare(0, No)),
             ],
         ),
+        (
+            "a running pod's other device was taken: of a claim that lacked one, no record was given back",
+            vec![
+                calm(Prepare(2, No)),
+                calm(Run(2)),
+                calm(Start(2, 2)),
+                calm(Unplug(0)),
+                calm(LoseDatabase),
+                calm(KillHook),
+                calm(StartHook),
+                calm(CatchUp),
+            ],
+        ),
     ]
 }
