@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{Feature, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
-use network_driver_netlink::{
-    Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket, settings_by_name,
-};
+use network_driver_netlink::{Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket};
 
 use super::snapshot::{self, Belongings};
 use crate::chain;
@@ -179,13 +177,8 @@ impl Restore<'_> {
 
     /// Before it is up: they say which addresses the kernel makes then.
     fn settings(&mut self, now: &Snapshot, wanted: &Snapshot) {
-        let (was, is) = (
-            settings_by_name(&wanted.settings),
-            settings_by_name(&now.settings),
-        );
-        let differing = snapshot::differing(&was, &is)
-            .map(|(name, _, was)| (name.clone(), was))
-            .collect();
+        let differing = snapshot::differing_settings(&wanted.settings, &now.settings).into_iter();
+        let differing = differing.map(|(name, _, was)| (name, was)).collect();
         let (socket, name) = (&mut *self.socket, &wanted.name);
         let failed = socket.write_settings(self.home, self.index, name, differing);
         self.failed.extend(failed.iter().map(|error| chain(error)));

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
-    Feature, IfName, SettableFlags, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    Feature, IfName, SettableFlags, Settings, Snapshot, SnapshotAddress, SnapshotNeighbor,
+    SnapshotRoute,
 };
-use network_driver_netlink::{Address, Link, LinkSettings, Neighbor, RouteEntry, settings_by_name};
+use network_driver_netlink::{
+    Address, Link, LinkSettings, Neighbor, RouteEntry, Sysctl, settings_by_name,
+};
 
 /// `IFA_F_*` that someone sets (linux/if_addr.h): NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 /// The others (secondary, tentative, deprecated, permanent, …) are the kernel's findings.
@@ -233,11 +236,7 @@ fn list_differences<T: PartialEq>(
 /// Settings, numbers, offload features and flags that are not as wanted.
 fn value_differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
     let mut found = Vec::new();
-    let (was, is) = (
-        settings_by_name(&wanted.settings),
-        settings_by_name(&present.settings),
-    );
-    let settings = differing(&was, &is);
+    let settings = differing_settings(&wanted.settings, &present.settings).into_iter();
     found.extend(
         settings.map(|(name, is, was)| format!("has setting {name} {is} instead of {was}")),
     );
@@ -255,6 +254,18 @@ fn value_differences(wanted: &Snapshot, present: &Snapshot) -> Vec<String> {
         found.push(format!("has flags {is} instead of {was}"));
     }
     found
+}
+
+/// As [`differing`], of settings. Most are as they were: then no name is looked for.
+pub(crate) fn differing_settings(wanted: &Settings, present: &Settings) -> Vec<(Sysctl, i32, i32)> {
+    if wanted == present {
+        return Vec::new();
+    }
+    let (wanted, present) = (settings_by_name(wanted), settings_by_name(present));
+    let differing = differing(&wanted, &present);
+    differing
+        .map(|(name, is, was)| (name.clone(), is, was))
+        .collect()
 }
 
 /// What has another value than wanted: its name, its value and the wanted one. What is not there cannot have, and what
