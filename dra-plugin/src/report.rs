@@ -31,8 +31,12 @@ impl Driver {
         let span = span(&report);
         let noted = span.clone();
         let handled = async {
-            if let Some(Reported::LeftBehind(found)) = &report.event {
-                return self.left_behind(&report.claim_uid, found.clone()).await;
+            match &report.event {
+                Some(Reported::LeftBehind(found)) => {
+                    return self.left_behind(&report.claim_uid, found.clone()).await;
+                }
+                Some(Reported::GivenBack(lost)) => return self.put_back(lost).await,
+                _ => {}
             }
             let report = match Parsed::try_from(report) {
                 Ok(report) => report,
@@ -86,38 +90,60 @@ impl Driver {
 
     async fn take_in(&self, report: &Parsed) -> Result<(), BookError> {
         match &report.event {
-            Event::Attached(interfaces, lost) => {
-                self.put_back(lost.as_ref()).await?;
-                self.attached(report, interfaces).await
-            }
+            Event::Attached(interfaces) => self.attached(report, interfaces).await,
             Event::Detached(quarantined) => self.detached(report, quarantined).await,
             Event::Failed(failed) => self.failed(report, failed).await,
         }
     }
 
-    /// Keeps a record again that the hook still has and the database has lost: its devices are in a pod.
-    async fn put_back(&self, lost: Option<&Record>) -> Result<(), BookError> {
-        let Some(record) = lost.filter(|record| self.book.record(&record.claim.uid).is_none())
-        else {
-            return Ok(());
+    /// Notes that the database has all records again, once the hook has given back what it holds. Should that fail, the hook
+    /// is asked again after the next start.
+    pub(crate) async fn note_whole(&self) {
+        if !self.knows_all() {
+            return;
+        }
+        if let Err(failed) = self.book.note_whole().await {
+            error!(
+                err = sentence(&failed),
+                "not kept that all lost records are back"
+            );
+        }
+    }
+
+    /// Keeps a record again that the hook still has and the database has lost.
+    async fn put_back(&self, lost: &bus::GivenBack) -> bool {
+        let record = lost.record.as_ref().map(Record::try_from).transpose();
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                error!(err = %error, "the hook gives back a record that makes no sense");
+                return true;
+            }
         };
-        match self.book.put_back(record.clone()).await {
+        let lacking = |record: &Record| self.book.record(&record.claim.uid).is_none();
+        let Some(record) = record.filter(lacking) else {
+            return true;
+        };
+        let claim = record.claim.clone();
+        match self.book.put_back(record).await {
             Ok(()) => {
-                warn!(claim = %record.claim, claimUID = %record.claim.uid, "record put back from what the hook holds");
+                warn!(claim = %claim, claimUID = %claim.uid, "record put back from what the hook holds");
                 let note = format!(
-                    "the record of claim {} was lost and is put back: its interfaces are in a pod",
-                    record.claim
+                    "the record of claim {claim} was lost and is put back from what nri-hook holds"
                 );
                 let (kind, word) = (EventKind::Warning, Reason::StateRebuilt);
                 self.events.node(kind, word, note);
-                Ok(())
+                true
             }
-            // Nothing can be done for it here; the devices come home when their sandbox ends.
+            // Nothing can be done for it here; what is in a pod comes home when its sandbox ends.
             Err(BookError::DeviceInUse { device, holder }) => {
-                error!(claim = %record.claim, %device, %holder, "record not put back: another claim has its device");
-                Ok(())
+                error!(claim = %claim, %device, %holder, "record not put back: another claim has its device");
+                true
             }
-            Err(failed) => Err(failed),
+            Err(failed) => {
+                error!(claim = %claim, err = sentence(&failed), "record not put back; the hook will give it again");
+                false
+            }
         }
     }
 
@@ -263,8 +289,7 @@ struct Parsed {
 }
 
 enum Event {
-    /// With the record, where the database does not have it.
-    Attached(Vec<AttachedInterface>, Option<Record>),
+    Attached(Vec<AttachedInterface>),
     Detached(Devices),
     Failed(Failed),
 }
@@ -294,14 +319,12 @@ impl TryFrom<bus::Report> for Parsed {
             Reported::Attached(attached) => {
                 let interfaces = attached.interfaces.iter().map(attached_interface);
                 let interfaces: Result<Vec<_>, _> = interfaces.collect();
-                let lost = attached.record.as_ref().map(Record::try_from).transpose();
-                let lost = lost.map_err(|e| text(&e))?;
-                // A report speaks of one claim.
-                let lost = lost.filter(|record| record.claim.uid.as_str() == report.claim_uid);
-                Event::Attached(interfaces.map_err(|e| text(&e))?, lost)
+                Event::Attached(interfaces.map_err(|e| text(&e))?)
             }
             Reported::Detached(detached) => Event::Detached(parse(detached.quarantined)),
-            Reported::LeftBehind(_) => return Err("a report of no sandbox".to_owned()),
+            Reported::LeftBehind(_) | Reported::GivenBack(_) => {
+                return Err("a report of no sandbox".to_owned());
+            }
             Reported::Failed(failed) => Event::Failed(Failed {
                 reason: Reason::parse(&failed.reason).unwrap_or(Reason::InterfaceAttachFailed),
                 message: failed.message.chars().take(900).collect(),

@@ -14,7 +14,7 @@ use network_driver_proto::bus::claims_session_request::Message as Heard;
 use network_driver_proto::bus::claims_session_response::Message as Said;
 use network_driver_proto::bus::{
     ClaimsSessionRequest, ClaimsSessionResponse, DeviceHealth, Hello, ListClaimsRequest,
-    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, Protected,
+    ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, OrderResult, Protected,
     QuarantinedDevice, Readiness, Records, ReleaseQuarantineRequest, ReleaseQuarantineResponse,
     Report, ReportAck,
 };
@@ -63,9 +63,13 @@ impl Server {
             .chain(known.map(Said::Protected))
             .map(message)
             .chain(
-                pages(self.driver.book.records(), self.driver.book.quarantined())
-                    .map(Said::Records)
-                    .map(message),
+                pages(
+                    self.driver.book.records(),
+                    self.driver.book.quarantined(),
+                    self.driver.knows_all(),
+                )
+                .map(Said::Records)
+                .map(message),
             );
         let news = WatchStream::from_changes(protected)
             .filter_map(|protected: Option<Protected>| std::future::ready(protected))
@@ -158,7 +162,11 @@ fn message(said: Said) -> ClaimsSessionResponse {
 }
 
 /// The whole list in pages, each made when it is asked for; the last is marked as such, and an empty list is one empty page.
-fn pages(records: Vec<Arc<Record>>, quarantined: Quarantined) -> impl Iterator<Item = Records> {
+fn pages(
+    records: Vec<Arc<Record>>,
+    quarantined: Quarantined,
+    complete: bool,
+) -> impl Iterator<Item = Records> {
     let count = records.len().div_ceil(PAGE).max(1);
     (1..=count).map(move |number| {
         let before = number.saturating_sub(1).saturating_mul(PAGE);
@@ -166,6 +174,7 @@ fn pages(records: Vec<Arc<Record>>, quarantined: Quarantined) -> impl Iterator<I
         Records {
             records: page().map(|record| (&**record).into()).collect(),
             synced: number == count,
+            incomplete: number == count && !complete,
             quarantined: page()
                 .flat_map(|record| in_quarantine(record, &quarantined))
                 .collect(),
@@ -191,6 +200,8 @@ fn in_quarantine(record: &Record, quarantined: &Quarantined) -> Vec<QuarantinedD
 /// What has to be handled in order: how a device is holds for the sandbox that was reported before, and the hook is ready
 /// once what it had to report is kept.
 enum News {
+    /// While records are given back.
+    Result(OrderResult),
     Readiness(Readiness),
     Report(Box<Report>),
     Health(Box<DeviceHealth>),
@@ -236,6 +247,8 @@ impl SessionReader {
                 Some(Heard::Readiness(readiness)) => News::Readiness(readiness),
                 Some(Heard::Report(report)) => News::Report(Box::new(report)),
                 Some(Heard::Health(health)) => News::Health(Box::new(health)),
+                // A record that was given back is kept before its claim's release is answered.
+                Some(Heard::Result(result)) if !self.driver.knows_all() => News::Result(result),
                 Some(Heard::Result(result)) => {
                     self.driver.hook.resolve(self.generation, result);
                     continue;
@@ -261,8 +274,13 @@ impl SessionReader {
         while let Some(news) = news.recv().await {
             let report = match news {
                 News::Report(report) => *report,
+                News::Result(result) => {
+                    self.driver.hook.resolve(self.generation, result);
+                    continue;
+                }
                 News::Readiness(readiness) => {
                     self.driver.hook.set_readiness(self.generation, &readiness);
+                    self.driver.note_whole().await;
                     continue;
                 }
                 News::Health(health) => {
@@ -297,11 +315,12 @@ mod tests {
             let records: Vec<_> = (0..count)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages: Vec<_> = pages(records, Quarantined::new()).collect();
+            let pages: Vec<_> = pages(records, Quarantined::new(), false).collect();
             let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
             assert_eq!(sizes, want);
             let synced = pages.iter().filter(|page| page.synced).count();
             assert!(synced == 1 && pages.last().unwrap().synced);
+            assert!(pages.iter().all(|page| page.incomplete == page.synced));
         }
     }
 }

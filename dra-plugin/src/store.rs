@@ -30,6 +30,8 @@ pub(crate) enum Change {
     Quarantine(Arc<Quarantine>),
     /// An operator has put a quarantined device right.
     Readmit(DeviceName),
+    /// Records that were lost are back.
+    Whole,
 }
 
 /// Keeps changes for good.
@@ -74,14 +76,15 @@ pub(crate) struct Contents {
     pub damaged: Vec<(String, String)>,
     /// Where a database that could not be read at all was moved to, before a new one was made.
     pub replaced: Option<std::path::PathBuf>,
-    /// There was no database: nothing was ever stored, or it was deleted.
-    pub anew: bool,
+    /// There was no database, when this process or an earlier one opened it: nothing was ever stored, or it was deleted.
+    /// Or a part of it was lost. Nobody has noted since that all is back.
+    pub incomplete: bool,
 }
 
 impl Contents {
     /// Whether all that was ever stored is there.
     fn is_whole(&self) -> bool {
-        !self.anew && self.replaced.is_none() && self.damaged.is_empty()
+        !self.incomplete
     }
 }
 
@@ -114,6 +117,7 @@ impl State {
             Change::Readmit(device) => {
                 self.quarantined.remove(device);
             }
+            Change::Whole => {}
         }
     }
 

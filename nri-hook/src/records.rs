@@ -96,18 +96,31 @@ impl Records {
         self.state().remove(claim);
     }
 
-    /// Takes dra-plugin's whole list. Records that it lacks are forgotten, but for those of claims that are attached.
-    pub(crate) fn replace(&self, records: Vec<Arc<Record>>, attached: &HashSet<ClaimUid>) {
+    /// Takes dra-plugin's whole list. Records that it lacks are forgotten, but for durable ones that are to be kept, which
+    /// are returned.
+    pub(crate) fn replace(
+        &self,
+        records: Vec<Arc<Record>>,
+        keep: impl Fn(&ClaimUid) -> bool,
+    ) -> Vec<Arc<Record>> {
         let listed: HashSet<_> = records
             .iter()
             .map(|record| record.claim.uid.clone())
             .collect();
         let mut state = self.state();
-        let held: Vec<_> = state.claims.keys().cloned().collect();
-        for claim in held.iter().filter(|claim| !listed.contains(*claim)) {
-            if !attached.contains(claim) {
-                state.remove(claim);
+        let (mut kept, mut forgotten) = (Vec::new(), Vec::new());
+        for (claim, held) in &state.claims {
+            if listed.contains(claim) {
+                continue;
             }
+            if held.committed && keep(claim) {
+                kept.push(Arc::clone(&held.record));
+            } else {
+                forgotten.push(claim.clone());
+            }
+        }
+        for claim in &forgotten {
+            state.remove(claim);
         }
         for record in records {
             state.put(record, true);
@@ -118,6 +131,7 @@ impl Records {
             ..
         } = &mut *state;
         quarantined.retain(|claim, _| claims.contains_key(claim));
+        kept
     }
 
     /// The durable records of a pod, by claim UID.
@@ -337,10 +351,9 @@ mod tests {
             records.commit(record(uid, &["p"]));
         }
         records.check(record("d", &["p"]));
-        records.replace(
-            vec![record("c", &["p"]).into()],
-            &HashSet::from([claim("a")]),
-        );
+        records.replace(vec![record("c", &["p"]).into()], |listed| {
+            *listed == claim("a")
+        });
         assert_eq!(claims_of(&records, "p"), ["a", "c"]);
         assert_eq!(
             records.all().len(),
@@ -395,11 +408,11 @@ mod tests {
         records.quarantine(&claim("c"), &[bent("eth2")]);
         records.forget(&claim("c"));
         assert_eq!(records.quarantined(&claim("c")), None);
-        records.replace(vec![record("c", &["p"]).into()], &HashSet::new());
+        records.replace(vec![record("c", &["p"]).into()], |_| false);
         let why = records.quarantined(&claim("c"));
         assert_eq!(why.as_deref(), Some("device eth2 is bent"));
         records.forget(&claim("c"));
-        records.replace(Vec::new(), &HashSet::new());
+        records.replace(Vec::new(), |_| false);
         records.commit(record("c", &["p"]));
         assert_eq!(
             records.quarantined(&claim("c")),

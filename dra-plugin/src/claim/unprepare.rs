@@ -99,7 +99,7 @@ impl Driver {
 
     /// Whether a claim without a record has no device in a pod for sure. Where records were lost, only the hook can tell;
     /// otherwise a pod may end while the hook is away.
-    fn knows_all(&self) -> bool {
+    pub(crate) fn knows_all(&self) -> bool {
         *self.hook.told().borrow()
     }
 

@@ -1,6 +1,6 @@
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
-    AttachFailed, Attached, AttachedInterface, Detached, PodRef, Report,
+    AttachFailed, Attached, AttachedInterface, Detached, GivenBack, PodRef, Report,
 };
 use serde_json::json;
 
@@ -34,7 +34,6 @@ pub(super) fn attached() -> Event {
             home_name: b"eth1".to_vec(),
         }],
         duration_micros: 1,
-        record: None,
     })
 }
 
@@ -210,31 +209,22 @@ async fn a_failed_attach_is_told_to_the_pod_and_its_pods_are_read_again() {
     until("the hook knows the late pod", found).await;
 }
 
+fn given_back(record: &network_driver_common::model::Record) -> Event {
+    let record = Some(record.into());
+    Event::GivenBack(GivenBack { record })
+}
+
 #[tokio::test]
 async fn a_record_that_the_database_lost_is_put_back_from_what_the_hook_holds() {
     let (before, _hook) = prepared().await;
     let record = before.driver.book.records()[0].clone();
     let node = Node::start().await;
     let hook = node.hook().await;
-    let Event::Attached(attached) = attached() else {
-        unreachable!("it is one");
-    };
-    let with = |record: &network_driver_common::model::Record| {
-        Event::Attached(Attached {
-            record: Some(record.into()),
-            ..attached.clone()
-        })
-    };
-    let mut foreign = network_driver_common::model::Record::clone(&record);
-    foreign.claim.uid = "other".parse().unwrap();
-    hook.report(report(1, "s1", with(&foreign)));
+    let mut attached = network_driver_common::model::Record::clone(&record);
+    attached.sandbox = Some("s1".parse().unwrap());
+    hook.report(report(1, "", given_back(&attached)));
     acknowledged(&hook, 1).await;
-    assert!(
-        node.driver.book.records().is_empty(),
-        "a report speaks of one claim"
-    );
-
-    hook.report(report(2, "s1", with(&record)));
+    hook.report(report(2, "", given_back(&record)));
     acknowledged(&hook, 2).await;
     assert_eq!(sandbox(&node).as_deref(), Some("s1"));
     let kept = node.driver.book.records();
@@ -254,7 +244,7 @@ async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook
     let (before, _hook) = prepared().await;
     let record = before.driver.book.records()[0].clone();
     let lost = Contents {
-        anew: true,
+        incomplete: true,
         ..Contents::default()
     };
     let node = Node::start_with(lost, "boot-1").await;
@@ -269,14 +259,7 @@ async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook
         lists().is_empty(),
         "an empty list would withdraw the device"
     );
-    let Event::Attached(attached) = attached() else {
-        unreachable!("it is one");
-    };
-    let attached = Event::Attached(Attached {
-        record: Some((&*record).into()),
-        ..attached
-    });
-    hook.report(report(1, "s1", attached));
+    hook.report(report(1, "", given_back(&record)));
     hook.ready(true, "");
     until("discovery is told", || !lists().is_empty()).await;
     assert_eq!(lists()[0], ["eth1"]);

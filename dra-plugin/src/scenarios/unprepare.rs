@@ -62,7 +62,7 @@ async fn a_hook_that_was_given_the_record_while_it_was_being_removed_is_asked_to
 #[tokio::test]
 async fn after_records_were_lost_only_the_hook_can_tell_that_a_claim_has_nothing_in_a_pod() {
     let lost = Contents {
-        anew: true,
+        incomplete: true,
         ..Contents::default()
     };
     let node = Node::start_with(lost, "boot-1").await;

@@ -5,6 +5,7 @@
 //! were handed over. No two records name one device, and no new record names one in quarantine.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -90,8 +91,8 @@ struct Shared {
     state: RwLock<State>,
     /// Counts changes.
     changed: watch::Sender<u64>,
-    /// Whether no record that was ever kept was lost, as far as the store can tell.
-    is_whole: bool,
+    /// Whether no record that was ever kept is lost, as far as the store can tell.
+    is_whole: AtomicBool,
 }
 
 impl Shared {
@@ -116,6 +117,7 @@ enum Operation {
     Remove(ClaimUid, Devices),
     Quarantine(ClaimUid, Devices),
     Readmit(DeviceName),
+    Whole,
 }
 
 impl Book {
@@ -139,7 +141,7 @@ impl Book {
         let shared = Arc::new(Shared {
             state: RwLock::new(state.clone()),
             changed: watch::Sender::new(0),
-            is_whole,
+            is_whole: AtomicBool::new(is_whole),
         });
         let (requests, queue) = mpsc::channel(QUEUE);
         let writer = Writer {
@@ -155,9 +157,18 @@ impl Book {
         Ok(Self { shared, requests })
     }
 
-    /// Whether the store had all records when it was opened. Otherwise a claim without one may have its devices in a pod.
+    /// Whether the store has all records. Otherwise a claim without one may have its devices in a pod.
     pub(crate) fn is_whole(&self) -> bool {
-        self.shared.is_whole
+        self.shared.is_whole.load(Ordering::Acquire)
+    }
+
+    /// Notes that all records that were lost are back.
+    pub(crate) async fn note_whole(&self) -> Result<(), BookError> {
+        if !self.is_whole() {
+            self.write(Operation::Whole).await?;
+            self.shared.is_whole.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// All records, by claim UID.
@@ -352,6 +363,10 @@ impl Writer {
                 Staged { changes, record }
             }
             Operation::Readmit(device) => self.readmit(device)?,
+            Operation::Whole => Staged {
+                changes: vec![Change::Whole],
+                record: None,
+            },
         };
         for change in &staged.changes {
             self.state.apply(change);

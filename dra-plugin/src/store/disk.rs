@@ -3,6 +3,7 @@
 //! | tree | key | value |
 //! | --- | --- | --- |
 //! | default | `schema` | number of the layout, big-endian `u32` |
+//! | default | `incomplete` | nothing; there while records that were lost may be held by nri-hook alone |
 //! | `claims` | claim UID | checksum and record |
 //! | `devices` | device | UID of the claim that holds it |
 //! | `quarantine` | device | checksum, why it could not be brought home, and the link behind it |
@@ -33,6 +34,7 @@ use super::{Change, CommitError, Contents, Store};
 /// Number of the layout that this build writes.
 const SCHEMA: u32 = 1;
 const SCHEMA_KEY: &[u8] = b"schema";
+const INCOMPLETE_KEY: &[u8] = b"incomplete";
 /// Folder of the database in the state directory.
 const FOLDER: &str = "claims.sled";
 
@@ -172,7 +174,8 @@ impl Disk {
         };
         let mut contents = disk.load().map_err(database)?;
         contents.replaced = replaced;
-        contents.anew = !disk.db.was_recovered();
+        let is_whole = disk.db.was_recovered() && contents.damaged.is_empty();
+        contents.incomplete = disk.note_lost(!is_whole).map_err(database)?;
         disk.sync()
             .map_err(|error| directory(io::Error::other(error)))?;
         Ok((disk, contents))
@@ -236,6 +239,14 @@ impl Disk {
         Ok(contents)
     }
 
+    /// Notes that records are lost, if any are; whether that was noted and not taken back.
+    fn note_lost(&self, lost: bool) -> Result<bool, sled::Error> {
+        if lost {
+            self.db.insert(INCOMPLETE_KEY, &[])?;
+        }
+        self.db.contains_key(INCOMPLETE_KEY)
+    }
+
     /// The index follows from the records: one that differs is written anew.
     fn rebuild_index(&self, contents: &Contents) -> Result<(), sled::Error> {
         let mut wanted = BTreeMap::new();
@@ -269,6 +280,10 @@ impl Disk {
 
 impl Store for Disk {
     fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        if changes.contains(&Change::Whole) {
+            let removed = self.db.remove(INCOMPLETE_KEY);
+            removed.map_err(CommitError::Write)?;
+        }
         let trees = (&self.claims, &self.devices, &self.quarantine);
         let done: TransactionResult<(), CommitError> =
             trees.transaction(|(claims, devices, quarantine)| {
@@ -335,6 +350,8 @@ fn stage(
         Change::Readmit(device) => {
             quarantine.remove(device.as_str())?;
         }
+        // Before, for its place is not in these trees.
+        Change::Whole => {}
     }
     Ok(())
 }

@@ -106,7 +106,7 @@ impl<D: Devices> Hook<D> {
             self.adopt_sandbox(live, &claims, defined.as_ref());
         }
         if unreadable.is_empty() {
-            self.leave_what_is_unmarked(&live, &kept).await;
+            self.leave_what_is_unmarked(&live, &kept, &claims).await;
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
@@ -189,12 +189,14 @@ impl<D: Devices> Hook<D> {
             };
             info!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox, whole, "claim adopted");
             let interfaces = interfaces(&record, links);
+            if lost.contains(claim) {
+                self.give_back(&record, Some(&pod.sandbox));
+            }
             if whole && known != Some(&pod.sandbox) {
                 let took = Duration::ZERO;
                 let what = Happened::Attached {
                     interfaces: interfaces.clone(),
                     took,
-                    lost: lost.contains(claim).then(|| Arc::clone(&record)),
                 };
                 self.reports
                     .add(claim, Some(&pod.owner), &pod.sandbox, what);
@@ -206,7 +208,12 @@ impl<D: Devices> Hook<D> {
 
     /// An earlier life of this process may have ended between a link's move and its mark. What is away and seen nowhere is
     /// looked for in its pod's sandbox.
-    async fn leave_what_is_unmarked(&self, live: &[Live], kept: &[Record]) {
+    async fn leave_what_is_unmarked(
+        &self,
+        live: &[Live],
+        kept: &[Record],
+        lost: &HashSet<ClaimUid>,
+    ) {
         for kept in kept {
             let claim = &kept.claim.uid;
             let (record, holding) = (self.records.committed(claim), self.sandboxes.holding(claim));
@@ -220,6 +227,9 @@ impl<D: Devices> Hook<D> {
             }
             if let [live] = sandboxes[..] {
                 debug!(claimUID = %claim, sandbox = %live.pod.sandbox, "its links may be there without a mark");
+                if lost.contains(claim) {
+                    self.give_back(&record, Some(&live.pod.sandbox));
+                }
                 let holding = live.holding(record, Vec::new(), HoldingState::Leaving);
                 self.sandboxes.hold(claim, holding);
             }

@@ -297,11 +297,7 @@ impl<D: Devices> Hook<D> {
             };
             self.sandboxes.hold(&claim, holding);
             self.doubts.add(&claim);
-            let what = Happened::Attached {
-                interfaces,
-                took,
-                lost: None,
-            };
+            let what = Happened::Attached { interfaces, took };
             self.reports
                 .add(&claim, Some(&pod.owner), &pod.sandbox, what);
         }

@@ -160,6 +160,7 @@ impl<D: Devices> Hook<D> {
             return refused(RefusalClass::Retry, "ClaimUnprepareFailed", reason.clone());
         }
         self.records.forget(claim);
+        self.reports.keep(claim);
         Answer::Released(Released {
             quarantined: quarantined.iter().map(Into::into).collect(),
         })

@@ -25,9 +25,17 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::links::{MarkedLink, Presence};
 use crate::nri::{Container, Pod, PodEvents};
+use crate::records::client::List;
 use crate::testing::{
     FakeDevices, FakeState, Outcome, claim, hook_in, interface, pod, record, request,
 };
+
+fn complete(records: &[Record]) -> List {
+    List {
+        records: records.iter().cloned().map(Arc::new).collect(),
+        incomplete: false,
+    }
+}
 
 /// A hook in a directory of its own, with a namespace that looks like a pod's.
 struct Node {
@@ -44,6 +52,11 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let hook = Arc::new(hook_in(dir.path(), home));
         Self { hook, dir }
+    }
+
+    /// dra-plugin's list comes, and lacks nothing.
+    fn list(&self, records: &[Record]) {
+        self.hook.take_records(complete(records));
     }
 
     /// A sandbox whose namespace is there.
@@ -128,6 +141,7 @@ impl Node {
                 Reported::Detached(_) => "detached from",
                 Reported::Failed(_) => "failed in",
                 Reported::LeftBehind(_) => "left behind",
+                Reported::GivenBack(_) => "given back",
             };
             format!("{} {event} {}", report.claim_uid, report.sandbox_id)
         });

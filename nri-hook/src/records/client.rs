@@ -4,14 +4,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use network_driver_common::bus::{self, Backoff, Component};
 use network_driver_common::fail::{self, Point};
-use network_driver_common::model::{Protected, Record};
+use network_driver_common::model::{ClaimUid, Protected, Record, SandboxId};
 use network_driver_common::wire::InvalidMessage;
 use network_driver_proto::bus as wire;
 use network_driver_proto::bus::claims_client::ClaimsClient;
@@ -281,10 +281,17 @@ impl<'a, D: Devices> Session<'a, D> {
             return Err(SessionError::TooManyRecords);
         }
         if page.synced {
-            let records = std::mem::take(&mut self.pages);
-            info!(records = records.len(), "records received");
+            let list = List {
+                records: std::mem::take(&mut self.pages),
+                incomplete: page.incomplete,
+            };
+            info!(
+                records = list.records.len(),
+                incomplete = list.incomplete,
+                "records received"
+            );
             let quarantined = std::mem::take(&mut self.quarantined);
-            self.client.hook.take_records(records);
+            self.client.hook.take_records(list);
             // Before anything is attached from them: nothing has been awaited.
             self.client.hook.records.quarantine_devices(&quarantined);
             self.synced = true;
@@ -298,7 +305,7 @@ impl<'a, D: Devices> Session<'a, D> {
     }
 
     async fn report(&mut self, out: &mpsc::Sender<Sent>) -> Result<(), SessionError> {
-        for report in self.client.hook.reports.after(self.reported) {
+        while let Some(report) = self.client.hook.reports.next_after(self.reported) {
             self.reported = report.id;
             if let Some(Event::Attached(_)) = &report.event {
                 fail::late(Point::AttachAnswered).await;
@@ -357,35 +364,63 @@ fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
     }
 }
 
+/// What dra-plugin knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct List {
+    /// All its records.
+    pub(crate) records: Vec<Arc<Record>>,
+    /// Whether it has lost some.
+    pub(crate) incomplete: bool,
+}
+
 impl<D: Devices> Hook<D> {
-    /// Takes dra-plugin's whole list of records. What it lacks or has otherwise of an attached claim is answered by a
-    /// report: what is attached stays.
-    pub(crate) fn take_records(&self, records: Vec<impl Into<Arc<Record>>>) {
-        let records: Vec<Arc<Record>> = records.into_iter().map(Into::into).collect();
-        let held: HashSet<_> = self.sandboxes.held();
+    /// Takes dra-plugin's list of records in place of those held. What it lacks is given back: of a claim whose devices are
+    /// in a pod, for they stay there; and whatever was durable, if it has lost records. Otherwise what it lacks is unprepared.
+    pub(crate) fn take_records(&self, list: List) {
+        let List {
+            records,
+            incomplete,
+        } = list;
         let told = records.iter().map(|record| &record.claim.uid);
         let told: HashSet<_> = told.cloned().collect();
-        self.records.replace(records, &held);
-        for (claim, holding) in self.sandboxes.holdings() {
-            let record = self.records.committed(&claim);
+        let holdings: HashMap<_, _> = self.sandboxes.holdings().into_iter().collect();
+        // Also one that lacks a device: the others are in the pod.
+        let in_pod = |claim: &ClaimUid| {
+            let holding = holdings.get(claim);
+            holding.is_some_and(|holding| holding.state != HoldingState::Leaving)
+        };
+        let lacking = self
+            .records
+            .replace(records, |claim| incomplete || in_pod(claim));
+        self.reports.keep_all();
+        for record in lacking {
+            let holding = holdings.get(&record.claim.uid);
+            self.give_back(&record, holding.map(|holding| &holding.sandbox));
+        }
+        for (claim, holding) in holdings.iter().filter(|(claim, _)| told.contains(*claim)) {
+            let record = self.records.committed(claim);
             let known = record.and_then(|record| record.sandbox.clone());
-            let lost = (!told.contains(&claim)).then(|| Arc::clone(&holding.record));
-            // Also of one that lacks a device: the others are in the pod.
-            let is_here = self.sandboxes.is_attached(&claim, &holding.sandbox)
-                || lost.is_some() && holding.state == HoldingState::Incomplete;
-            if is_here
-                && (lost.is_some() || known.as_ref() != Some(&holding.sandbox))
-                && (lost.is_some() || !self.reports.is_waiting(&claim))
+            if holding.state == HoldingState::Attached
+                && known.as_ref() != Some(&holding.sandbox)
+                && !self.reports.is_waiting(claim)
             {
                 let what = Happened::Attached {
                     interfaces: holding.interfaces.clone(),
                     took: Duration::ZERO,
-                    lost,
                 };
                 self.reports
-                    .add(&claim, holding.pod.as_ref(), &holding.sandbox, what);
+                    .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
             }
         }
         self.catch_up_soon();
+    }
+
+    /// Gives dra-plugin a record that it lacks, with the sandbox that has the devices.
+    pub(crate) fn give_back(&self, record: &Arc<Record>, sandbox: Option<&SandboxId>) {
+        let mut record = Arc::clone(record);
+        if record.sandbox.as_ref() != sandbox {
+            Arc::make_mut(&mut record).sandbox = sandbox.cloned();
+        }
+        self.reports.give_back(record);
     }
 }

@@ -29,8 +29,6 @@ pub(crate) enum Happened {
         interfaces: Vec<AttachedInterface>,
         /// How long that took.
         took: Duration,
-        /// What it was attached from, where dra-plugin has no record of it.
-        lost: Option<Arc<Record>>,
     },
     /// It was detached.
     Detached {
@@ -66,6 +64,8 @@ struct State {
     last_id: u64,
     waiting: BTreeMap<u64, Waiting>,
     by_claim: HashMap<ClaimUid, u64>,
+    /// Records that dra-plugin lacks, by the number of the report that gives them back. No later report makes up for one.
+    given_back: BTreeMap<u64, Arc<Record>>,
 }
 
 /// A report that is not acknowledged.
@@ -90,7 +90,7 @@ fn quarantined(report: &bus::Report) -> BTreeSet<&str> {
         Some(Event::Detached(detached)) => &*detached.quarantined,
         Some(Event::Failed(failed)) => &failed.quarantined,
         Some(Event::LeftBehind(left)) => &left.quarantined,
-        Some(Event::Attached(_)) | None => &[],
+        Some(Event::Attached(_) | Event::GivenBack(_)) | None => &[],
     };
     named.iter().map(|device| device.device.as_str()).collect()
 }
@@ -136,20 +136,62 @@ impl Reports {
         self.added.notify_one();
     }
 
+    /// Adds a record that dra-plugin lacks, in place of an older one of the same claim.
+    pub(crate) fn give_back(&self, record: Arc<Record>) {
+        let mut state = self.state();
+        let claim = &record.claim.uid;
+        state
+            .given_back
+            .retain(|_, older| older.claim.uid != *claim);
+        state.last_id = state.last_id.saturating_add(1);
+        let id = state.last_id;
+        state.given_back.insert(id, record);
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// Gives the record of a claim back no more: it was unprepared.
+    pub(crate) fn keep(&self, claim: &ClaimUid) {
+        let mut state = self.state();
+        state
+            .given_back
+            .retain(|_, record| record.claim.uid != *claim);
+    }
+
+    /// Gives no record back any more that was not acknowledged: a list begins anew.
+    pub(crate) fn keep_all(&self) {
+        self.state().given_back.clear();
+    }
+
     /// Forgets a report that dra-plugin has taken.
     pub(crate) fn acknowledge(&self, id: u64) {
         let mut state = self.state();
+        state.given_back.remove(&id);
         if let Some(Waiting { span, .. }) = state.waiting.remove(&id) {
             telemetry::answered(&span, Code::Ok);
             state.by_claim.retain(|_, newest| *newest != id);
         }
     }
 
-    /// The reports after this one, oldest first.
-    pub(crate) fn after(&self, id: u64) -> Vec<bus::Report> {
+    /// The oldest report after this one.
+    pub(crate) fn next_after(&self, id: u64) -> Option<bus::Report> {
         let state = self.state();
-        let newer = state.waiting.range(id.saturating_add(1)..);
-        newer.map(|(_, waiting)| waiting.report.clone()).collect()
+        let from = id.saturating_add(1)..;
+        let report = state.waiting.range(from.clone()).next();
+        let record = state.given_back.range(from).next();
+        match (report, record) {
+            (Some((id, waiting)), record) if record.is_none_or(|(other, _)| id < other) => {
+                Some(waiting.report.clone())
+            }
+            (_, record) => record.map(|(id, record)| giving_back(*id, record)),
+        }
+    }
+
+    /// The reports after this one, oldest first.
+    #[cfg(test)]
+    pub(crate) fn after(&self, id: u64) -> Vec<bus::Report> {
+        let first = self.next_after(id);
+        std::iter::successors(first, |report| self.next_after(report.id)).collect()
     }
 
     /// Nobody hears the reports for now: the spans of those that wait end. They are sent again all the same.
@@ -180,15 +222,24 @@ impl Reports {
     }
 }
 
+/// The report that gives a record back.
+fn giving_back(id: u64, record: &Record) -> bus::Report {
+    let given_back = bus::GivenBack {
+        record: Some(record.into()),
+    };
+    bus::Report {
+        id,
+        claim_uid: record.claim.uid.to_string(),
+        unix_nanos: to_unix_nanos(SystemTime::now()),
+        event: Some(Event::GivenBack(given_back)),
+        ..bus::Report::default()
+    }
+}
+
 impl From<Happened> for Event {
     fn from(what: Happened) -> Self {
         match what {
-            Happened::Attached {
-                interfaces,
-                took,
-                lost,
-            } => Self::Attached(bus::Attached {
-                record: lost.as_deref().map(Into::into),
+            Happened::Attached { interfaces, took } => Self::Attached(bus::Attached {
                 interfaces: interfaces.iter().map(Into::into).collect(),
                 duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             }),

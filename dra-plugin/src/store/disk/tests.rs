@@ -73,6 +73,20 @@ fn a_device_stays_in_quarantine_though_its_entry_is_damaged() {
 }
 
 #[test]
+fn that_records_are_lost_is_known_until_they_are_back() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let (_disk, contents) = Disk::open(dir.path()).unwrap();
+        assert!(contents.incomplete, "nobody has said that all is there");
+    }
+    let (mut disk, _) = Disk::open(dir.path()).unwrap();
+    disk.commit(&[Change::Whole]).unwrap();
+    drop(disk);
+    let (_, contents) = Disk::open(dir.path()).unwrap();
+    assert!(!contents.incomplete);
+}
+
+#[test]
 fn a_device_is_in_one_record_even_when_nobody_looked_before() {
     let dir = tempfile::tempdir().unwrap();
     let (mut disk, _) = Disk::open(dir.path()).unwrap();

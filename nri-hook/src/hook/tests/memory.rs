@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_link_that_was_moved_and_not_marked_is_looked_for_in_its_pods_sandbox() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.hook
         .devices
         .set(|state| state.kept = vec![record("c", &["p"])]);
@@ -24,8 +24,8 @@ async fn a_list_that_lacks_an_attached_claim_is_answered_by_a_report() {
     node.run("s1", "p").await.unwrap();
     let id = node.hook.reports.after(0)[0].id;
     node.hook.reports.acknowledge(id);
-    node.hook.take_records(Vec::<Record>::new());
-    assert_eq!(node.reports(), ["c attached in s1"]);
+    node.list(&[]);
+    assert_eq!(node.reports(), ["c given back "]);
     assert!(node.is_attached("c", "s1"));
     node.log();
     node.stop("s1", "p").await;
@@ -40,7 +40,7 @@ async fn a_list_that_agrees_is_not_answered() {
     node.hook.reports.acknowledge(1);
     let mut told = record("c", &["p"]);
     told.sandbox = Some("s1".parse().unwrap());
-    node.hook.take_records(vec![told]);
+    node.list(&[told]);
     assert!(node.reports().is_empty());
 }
 
@@ -49,7 +49,7 @@ async fn after_a_restart_what_is_whole_is_adopted_and_untouched() {
     let node = Node::new();
     let mut told = record("c", &["p"]);
     told.sandbox = Some("s1".parse().unwrap());
-    node.hook.take_records(vec![told]);
+    node.list(&[told]);
     node.hook
         .cdi
         .define(&record("c", &["p"]), &[interface("net1")])
@@ -71,7 +71,7 @@ async fn after_a_restart_what_is_whole_is_adopted_and_untouched() {
 #[tokio::test]
 async fn a_forged_mark_gives_a_pod_nothing() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.hook
         .devices
         .set(|state| state.marked = vec![marked("c")]);
@@ -86,7 +86,7 @@ async fn a_forged_mark_gives_a_pod_nothing() {
 #[tokio::test]
 async fn after_a_restart_what_is_half_done_is_made_anew() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.hook
         .devices
         .set(|state| state.marked = vec![marked("c")]);
@@ -102,7 +102,7 @@ async fn a_sandbox_that_cannot_be_read_is_left_alone() {
     let node = Node::new();
     let mut told = record("c", &["p"]);
     told.sandbox = Some("s1".parse().unwrap());
-    node.hook.take_records(vec![told]);
+    node.list(&[told]);
     node.hook.devices.set(|state| state.unreadable = true);
     node.hook.synchronize(vec![node.pod("s1", "p")]).await;
     assert!(node.create("s1", "c").await.is_err(), "nobody knows");
@@ -131,7 +131,7 @@ async fn a_claim_that_should_be_attached_and_is_nowhere_is_brought_home() {
     let node = Node::new();
     let mut told = record("c", &["p"]);
     told.sandbox = Some("s1".parse().unwrap());
-    node.hook.take_records(vec![told]);
+    node.list(&[told]);
     node.hook.synchronize(Vec::new()).await;
     node.catch_up_until("home", || node.hook.sandboxes.held().is_empty())
         .await;
@@ -158,7 +158,7 @@ async fn a_sandbox_is_over_when_its_namespace_is_gone_not_when_the_list_lacks_it
 fn given_back(hook: &Hook<FakeDevices>) -> Vec<String> {
     let reports = hook.reports.after(0).into_iter();
     let records = reports.filter_map(|report| match report.event {
-        Some(Reported::Attached(attached)) => attached.record,
+        Some(Reported::GivenBack(given_back)) => given_back.record,
         _ => None,
     });
     records.map(|record| record.claim_uid).collect()
@@ -167,12 +167,44 @@ fn given_back(hook: &Hook<FakeDevices>) -> Vec<String> {
 #[tokio::test]
 async fn a_record_that_dra_plugin_has_lost_is_given_back() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.run("s1", "p").await.unwrap();
     assert!(given_back(&node.hook).is_empty());
-    node.hook.take_records(Vec::<Record>::new());
+    node.list(&[]);
     assert_eq!(given_back(&node.hook), ["c"]);
     assert!(node.create("s1", "c").await.is_ok(), "the pod goes on");
+}
+
+#[tokio::test]
+async fn of_an_incomplete_list_every_record_is_given_back() {
+    let node = Node::new();
+    node.hook.records.commit(record("out", &["p"]));
+    node.hook.records.commit(record("prepared", &["q"]));
+    node.hook.records.commit(record("leaving", &["r"]));
+    node.hook.records.check(record("checked", &["s"]));
+    for (sandbox, pod) in [("s1", "p"), ("s2", "r")] {
+        node.run(sandbox, pod).await.unwrap();
+    }
+    node.hook.sandboxes.leave(&claim("leaving"));
+    node.hook.take_records(List {
+        records: Vec::new(),
+        incomplete: true,
+    });
+    let mut all = given_back(&node.hook);
+    all.sort();
+    assert_eq!(all, ["leaving", "out", "prepared"]);
+    assert!(
+        !node.hook.records.knows(&claim("checked")),
+        "it was never durable"
+    );
+    node.release("prepared").await;
+    let mut all = given_back(&node.hook);
+    all.sort();
+    assert_eq!(all, ["leaving", "out"], "it is unprepared");
+    // A list that lacks nothing means what it says: only what is in a pod stays.
+    node.list(&[]);
+    assert_eq!(given_back(&node.hook), ["out"]);
+    assert!(!node.hook.records.knows(&claim("leaving")));
 }
 
 #[tokio::test]
@@ -183,7 +215,7 @@ async fn after_both_lost_their_memory_what_the_node_remembers_is_adopted() {
         state.marked = vec![marked("c")];
         state.kept = vec![record("c", &["p"])];
     });
-    node.hook.take_records(Vec::<Record>::new());
+    node.list(&[]);
     node.hook.synchronize(vec![node.pod("s1", "p")]).await;
     assert!(node.create("s1", "c").await.is_ok());
     assert_eq!(given_back(&node.hook), ["c"]);
@@ -197,12 +229,12 @@ async fn what_only_the_node_remembers_and_no_sandbox_has_is_brought_home() {
     node.hook
         .devices
         .set(|state| state.kept = vec![record("c", &["p"])]);
-    node.hook.take_records(Vec::<Record>::new());
+    node.list(&[]);
     node.hook.synchronize(Vec::new()).await;
     assert_eq!(node.log(), ["detach c from anywhere"]);
     assert!(node.hook.records.all().is_empty());
     // A claim that dra-plugin knows is its to release.
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.hook.synchronize(Vec::new()).await;
     assert!(node.log().is_empty());
 }

@@ -137,7 +137,7 @@ async fn netns_a_new_life_finds_what_the_last_one_attached() {
     let metrics = Metrics::new(&mut Registry::default());
     let devices = Arc::clone(&node.hook.devices);
     node.hook = Hook::new(devices, node.hook.cdi.clone(), metrics, "boot".into());
-    node.hook.take_records(vec![told]);
+    node.hook.take_records(complete(&[told]));
     node.hook.synchronize(vec![made.clone()]).await;
     assert!(node.hook.sandboxes.is_attached(&claim("c"), &made.sandbox));
     assert_eq!(names(&place), ["net1"], "untouched");

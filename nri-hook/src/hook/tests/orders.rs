@@ -103,8 +103,7 @@ async fn a_release_is_refused_while_a_device_is_away() {
 #[tokio::test]
 async fn a_release_waits_until_it_is_known_where_an_earlier_life_left_the_devices() {
     let node = Node::new();
-    node.hook
-        .take_records(vec![record("c", &["p"]), record("home", &["q"])]);
+    node.list(&[record("c", &["p"]), record("home", &["q"])]);
     node.hook.cdi.define(&record("c", &["p"]), &[]).unwrap();
     node.hook.devices.set(|state| {
         state.marked = vec![marked("c")];

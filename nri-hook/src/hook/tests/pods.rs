@@ -274,7 +274,7 @@ async fn a_killed_sandbox_in_the_list_does_not_stand_for_its_pod() {
 #[tokio::test]
 async fn a_pod_that_ran_bare_is_attached_late() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.hook
         .synchronize(vec![node.pod("s1", "p"), pod("s2", "host", None)])
         .await;
@@ -310,7 +310,7 @@ async fn the_dump_shows_what_is_where() {
 #[tokio::test]
 async fn no_container_starts_while_a_device_is_gone_from_its_pod() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.run("s1", "p").await.unwrap();
     let claim = claim("c");
     for (presence, works) in [
@@ -339,7 +339,7 @@ async fn no_container_starts_while_a_device_is_gone_from_its_pod() {
 #[tokio::test]
 async fn an_id_that_somebody_removed_is_defined_again() {
     let node = Node::new();
-    node.hook.take_records(vec![record("c", &["p"])]);
+    node.list(&[record("c", &["p"])]);
     node.run("s1", "p").await.unwrap();
     node.hook.cdi.remove(&claim("c")).unwrap();
     node.hook.look_at(&claim("c")).await;

@@ -6,7 +6,7 @@ use super::*;
 fn told(node: &Node) -> Vec<String> {
     let reports = node.hook.reports.after(0).into_iter();
     let devices = reports.flat_map(|report| match report.event.unwrap() {
-        Reported::Attached(_) => Vec::new(),
+        Reported::Attached(_) | Reported::GivenBack(_) => Vec::new(),
         Reported::Detached(detached) => detached.quarantined,
         Reported::Failed(failed) => failed.quarantined,
         Reported::LeftBehind(left) => left.quarantined,
@@ -115,8 +115,7 @@ async fn a_mark_at_home_that_nobody_knows_is_reported_once() {
         .set(|state| state.kept = vec![record("kept", &["p"])]);
     node.hook.look_for_left_behind().await;
     assert!(told(&node).is_empty(), "before anything is known");
-    node.hook
-        .take_records(vec![record("known", &["p"]), record("kept", &["p"])]);
+    node.list(&[record("known", &["p"]), record("kept", &["p"])]);
     node.hook.synchronize(Vec::new()).await;
     let device = marked("lost").device;
     let why = format!(

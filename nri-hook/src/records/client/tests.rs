@@ -157,7 +157,7 @@ async fn records_come_in_pages_and_count_once_they_are_whole() {
     let broken = wire::Records {
         records: vec![wire::Record::default()],
         quarantined: vec![quarantined("Not a device"), quarantined(&bent)],
-        synced: false,
+        ..wire::Records::default()
     };
     session.send(In::Records(broken)).await;
     session.records(&[record("b", &["p"])], true).await;

@@ -55,6 +55,8 @@ struct Plugin {
     gone: BTreeSet<DeviceName>,
     /// Claims whose records were lost with the database.
     lost: BTreeSet<ClaimUid>,
+    /// Whether the hook has yet to say which of them it holds.
+    incomplete: bool,
 }
 
 pub(super) struct Node<K: Kernel> {
@@ -112,6 +114,7 @@ impl<K: Kernel> Node<K> {
         self.kernel.trouble(fails_at, dies_at);
         let before = self.seen();
         let quarantined = self.plugin.quarantined.clone();
+        let held = self.held_by_hook();
         let outcome = self.act(op.what).await;
         self.kernel.trouble(None, None);
         let outcome = if self.kernel.took_the_hook() {
@@ -128,6 +131,7 @@ impl<K: Kernel> Node<K> {
             What::Unprepare(claim, _) if outcome != "killed" => {
                 self.others_untouched(claim, &before)?;
             }
+            What::LoseDatabase => self.all_given_back(&held)?,
             What::CatchUp if outcome == "done" => self.nothing_that_leaves_is_defined()?,
             _ => {}
         }

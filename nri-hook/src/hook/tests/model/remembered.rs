@@ -1,6 +1,6 @@
 //! Lives in which something was lost once. They are few steps long, and among random ones they are rare.
 
-use super::life::Cut::{BeforeDisk, No};
+use super::life::Cut::{BeforeAnswer, BeforeDisk, No};
 use super::life::Trouble::{Dies, Fails};
 use super::life::What::{
     CatchUp, KillHook, KillPlugin, LoseDatabase, Plug, Prepare, Reboot, Run, Start, StartHook,
@@ -125,6 +125,18 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(KillHook),
                 calm(StartHook),
                 calm(CatchUp),
+            ],
+        ),
+        (
+            "a device was lent twice: of a claim whose devices had just left a pod, the record was lost and kept for its next",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Run(0)),
+                calm(Reboot),
+                calm(LoseDatabase),
+                calm(Prepare(2, No)),
+                calm(Run(0)),
+                calm(Unprepare(2, BeforeAnswer)),
             ],
         ),
     ]

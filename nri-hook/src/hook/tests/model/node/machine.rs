@@ -13,6 +13,7 @@ use crate::hook::catch_up::Failures;
 use crate::links::{Plight, Quarantined};
 use crate::metrics::Metrics;
 use crate::nri::PodEvents;
+use crate::records::client::List;
 
 impl<K: Kernel> Node<K> {
     pub(super) fn new_hook(&mut self) {
@@ -55,8 +56,11 @@ impl<K: Kernel> Node<K> {
             },
         });
         let quarantined: Vec<_> = quarantined.collect();
-        let records = self.plugin.records.values().cloned().collect();
-        hook.take_records(records);
+        let records = self.plugin.records.values().cloned();
+        hook.take_records(List {
+            records: records.map(Arc::new).collect(),
+            incomplete: self.plugin.incomplete,
+        });
         hook.records.quarantine_devices(&quarantined);
         if let Some(running) = &mut self.hook
             && !running.registered

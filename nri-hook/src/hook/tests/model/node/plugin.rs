@@ -177,10 +177,7 @@ impl<K: Kernel> Node<K> {
         for report in hook.reports.after(0) {
             let uid = uid_of(&report.claim_uid);
             match report.event.unwrap() {
-                Reported::Attached(attached) => {
-                    if let Some(lost) = attached.record {
-                        self.put_back(Record::try_from(&lost).unwrap());
-                    }
+                Reported::Attached(_) => {
                     if let Some(record) = self.plugin.records.get_mut(&uid) {
                         record.sandbox = Some(report.sandbox_id.parse().unwrap());
                     }
@@ -196,8 +193,16 @@ impl<K: Kernel> Node<K> {
                 }
                 Reported::Failed(failed) => self.quarantine(&failed.quarantined),
                 Reported::LeftBehind(left) => self.quarantine(&left.quarantined),
+                Reported::GivenBack(given_back) => {
+                    let lost = given_back.record.unwrap();
+                    self.put_back(Record::try_from(&lost).unwrap());
+                }
             }
             hook.reports.acknowledge(report.id);
+        }
+        // Readiness comes behind the reports.
+        if self.ready().is_some() {
+            self.plugin.incomplete = false;
         }
     }
 
@@ -221,6 +226,7 @@ impl<K: Kernel> Node<K> {
     pub(super) async fn lose_database(&mut self) {
         let records = std::mem::take(&mut self.plugin.records);
         self.plugin.lost.extend(records.into_keys());
+        self.plugin.incomplete = true;
         self.plugin.runs = true;
         self.connect().await;
     }

@@ -23,6 +23,27 @@ impl<K: Kernel> Node<K> {
         Ok(())
     }
 
+    /// Claims whose durable records the hook holds, if it is ready.
+    pub(super) fn held_by_hook(&self) -> BTreeSet<ClaimUid> {
+        let records = self.registered().map(|hook| hook.records.all());
+        let records = records.into_iter().flatten();
+        let durable = records.filter(|shown| shown.committed);
+        durable
+            .map(|shown| shown.record.claim.uid.clone())
+            .collect()
+    }
+
+    /// What the hook holds is not lost with the database.
+    pub(super) fn all_given_back(&self, held: &BTreeSet<ClaimUid>) -> Result<(), String> {
+        let lost = held
+            .iter()
+            .find(|claim| !self.plugin.records.contains_key(*claim));
+        match lost {
+            Some(claim) => Err(format!("the hook held {claim}, and dra-plugin has lost it")),
+            None => Ok(()),
+        }
+    }
+
     /// What is in quarantine stays at home.
     pub(super) fn none_is_lent(
         &self,
