@@ -79,12 +79,19 @@ impl State {
     fn step(&mut self) -> Result<(), Refused> {
         if count_down(&mut self.dies_at) {
             self.died = true;
-            std::panic::resume_unwind(Box::new("killed")); // without a message
+            self.alive();
         }
         if count_down(&mut self.fails_at) {
             return Err(Refused);
         }
         Ok(())
+    }
+
+    /// A hook that was killed does nothing more, whatever else it had begun.
+    fn alive(&self) {
+        if self.died {
+            std::panic::resume_unwind(Box::new("killed")); // without a message
+        }
     }
 
     fn link(&mut self, device: &Device) -> Option<&mut Link> {
@@ -315,11 +322,15 @@ impl Devices for FakeKernel {
         _: &Protected,
         _: Instant,
     ) -> Result<Vec<AttachedClaim>, AttachError> {
-        self.state().attach(records, netns.id())
+        let mut state = self.state();
+        state.alive();
+        state.attach(records, netns.id())
     }
 
     fn detach(&self, record: &Record, netns: Option<&Netns>) -> Detached {
-        self.state().detach(record, netns.map(Netns::id))
+        let mut state = self.state();
+        state.alive();
+        state.detach(record, netns.map(Netns::id))
     }
 
     fn find_attached(&self, netns: &Netns) -> Result<Vec<MarkedLink>, FindAttachedError> {
