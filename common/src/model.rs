@@ -23,7 +23,7 @@ pub use attribute::{
 };
 pub use device::{Device, DeviceName, InvalidDeviceName};
 pub use fault::{DeviceFault, FaultReason};
-pub use feature::{Feature, InvalidFeature};
+pub use feature::{Feature, InvalidFeature, WantedFeatures};
 pub use flags::SettableFlags;
 pub use health::DeviceHealth;
 pub use id::{ClaimRef, ClaimUid, DriverName, InvalidId, PodRef, PodUid, SandboxId};

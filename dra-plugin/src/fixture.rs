@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use network_driver_common::model::{
     Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity, Record,
-    Settings, Snapshot,
+    Settings, Snapshot, WantedFeatures,
 };
 
 pub(crate) fn device(name: &str) -> Device {
@@ -38,7 +38,7 @@ pub(crate) fn snapshot(name: &str) -> Snapshot {
         settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
-        features: BTreeMap::new(),
+        features: WantedFeatures::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The offload features of a link.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::shared::shared;
+use super::shared::{Pool, shared};
 
 /// Name of an offload feature as the kernel and `ethtool -k` have it: `tx-checksum-ipv4`, `rx-gro`
 /// (`netdev_features_strings`, net/ethtool/common.c). Names stay where the numbers of features do not.
@@ -48,9 +50,37 @@ impl fmt::Display for Feature {
     }
 }
 
+/// Features of a link, and whether each is wanted. Links of one driver mostly have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WantedFeatures(Arc<BTreeMap<Feature, bool>>);
+
+/// As many as a node may have kinds of links that are set up otherwise.
+static SETS: Pool<BTreeMap<Feature, bool>> = Pool::new(256);
+
+impl From<BTreeMap<Feature, bool>> for WantedFeatures {
+    fn from(features: BTreeMap<Feature, bool>) -> Self {
+        Self(SETS.share(features))
+    }
+}
+
+impl Deref for WantedFeatures {
+    type Target = BTreeMap<Feature, bool>;
+
+    fn deref(&self) -> &BTreeMap<Feature, bool> {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_with_the_same_features_share_them() {
+        let set = |on| WantedFeatures::from(BTreeMap::from([("rx-gro".parse().unwrap(), on)]));
+        assert!(Arc::ptr_eq(&set(true).0, &set(true).0));
+        assert_ne!(set(true), set(false));
+    }
 
     #[test]
     fn a_feature_has_a_name_of_the_kernels_form() {

@@ -1,24 +1,43 @@
-//! Names that come with every device and every link: kept once, however many have them.
+//! Values that come with every device and every link: kept once, however many have them.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most names that are kept for good; a node has some three hundred. Those beyond are right, but not shared.
-const MOST: usize = 4096;
+/// Values that are kept for good, up to a number. Those beyond are right, but not shared.
+pub(super) struct Pool<T: ?Sized> {
+    known: Mutex<BTreeSet<Arc<T>>>,
+    most: usize,
+}
 
-static KNOWN: Mutex<BTreeSet<Arc<str>>> = Mutex::new(BTreeSet::new());
+impl<T: ?Sized + Ord> Pool<T> {
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            known: Mutex::new(BTreeSet::new()),
+            most,
+        }
+    }
+
+    /// The value as the one that all others of this process have.
+    pub(super) fn share<V: Borrow<T> + Into<Arc<T>>>(&self, value: V) -> Arc<T> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(value.borrow()) {
+            return Arc::clone(known);
+        }
+        let value: Arc<T> = value.into();
+        if known.len() < self.most {
+            known.insert(Arc::clone(&value));
+        }
+        value
+    }
+}
+
+/// Names of attributes and offload features; a node has some three hundred.
+static NAMES: Pool<str> = Pool::new(4096);
 
 /// The name as the one that all others of this process have.
 pub(super) fn shared(name: &str) -> Arc<str> {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(name) = known.get(name) {
-        return Arc::clone(name);
-    }
-    let name: Arc<str> = name.into();
-    if known.len() < MOST {
-        known.insert(Arc::clone(&name));
-    }
-    name
+    NAMES.share(name)
 }
 
 #[cfg(test)]
@@ -26,9 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_kept_once() {
-        let (one, other) = (shared("shared/one"), shared("shared/one"));
-        assert!(Arc::ptr_eq(&one, &other));
-        assert_eq!(&*shared("shared/two"), "shared/two");
+    fn a_value_is_kept_once_and_beyond_the_most_none_is() {
+        let pool: Pool<str> = Pool::new(1);
+        assert!(Arc::ptr_eq(&pool.share("one"), &pool.share("one")));
+        assert_eq!(&*pool.share("two"), "two");
+        assert!(!Arc::ptr_eq(&pool.share("two"), &pool.share("two")));
     }
 }

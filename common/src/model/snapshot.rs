@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{Feature, HardwareAddress, IfName, LinkParameter, SettableFlags, Settings};
+use super::{HardwareAddress, IfName, LinkParameter, SettableFlags, Settings, WantedFeatures};
 
 /// State of a link that is put back when it comes home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub parameters: BTreeMap<LinkParameter, u32>,
     /// Offload features that can be changed, and whether each is wanted. Empty where the kernel does not say, and in
     /// records of releases that did not keep them.
-    pub features: BTreeMap<Feature, bool>,
+    pub features: WantedFeatures,
 }
 
 /// An address with all that `RTM_NEWADDR` needs to make it again.

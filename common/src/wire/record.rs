@@ -283,9 +283,11 @@ mod tests {
             },
             flags: Some(SettableFlags::from_bits(0x1100)),
             parameters: BTreeMap::from([(LinkParameter::TxQueueLength, 0)]),
-            features: [("rx-gro", true), ("rx-lro", false)]
-                .map(|(name, wanted)| (name.parse().unwrap(), wanted))
-                .into(),
+            features: BTreeMap::from(
+                [("rx-gro", true), ("rx-lro", false)]
+                    .map(|(name, wanted)| (name.parse().unwrap(), wanted)),
+            )
+            .into(),
         }
     }
 

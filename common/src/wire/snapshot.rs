@@ -60,7 +60,7 @@ impl TryFrom<&bus::Snapshot> for Snapshot {
             },
             flags: message.flags.map(SettableFlags::from_bits),
             parameters: known_parameters(&message.parameters),
-            features: with_names("features", &message.features)?,
+            features: with_names("features", &message.features)?.into(),
         })
     }
 }

@@ -49,8 +49,9 @@ pub(crate) fn restore(
     }
     let (features, failed) = (restore.features, restore.failed);
     let mut present = read(socket, index).map_err(unreadable)?;
-    present.snapshot.features =
-        features.map_err(|cause| format!("has offload features that cannot be read: {cause}"))?;
+    present.snapshot.features = features
+        .map_err(|cause| format!("has offload features that cannot be read: {cause}"))?
+        .into();
     let differences = snapshot::differences(wanted, &present.snapshot);
     if differences.is_empty() {
         return Ok(());

@@ -68,7 +68,7 @@ pub(crate) fn take(
             .unwrap_or_default(),
         flags: Some(SettableFlags::from_bits(link.flags.bits())),
         parameters: settings.map(LinkSettings::parameters).unwrap_or_default(),
-        features,
+        features: features.into(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use network_driver_common::model::{
-    ClaimUid, HardwareAddress, IfName, Protected, Record, Settings, Snapshot,
+    ClaimUid, HardwareAddress, IfName, Protected, Record, Settings, Snapshot, WantedFeatures,
 };
 use network_driver_netlink::{Netns, NetnsId, RequestError};
 
@@ -193,6 +193,6 @@ pub(crate) fn bare_snapshot(name: &IfName) -> Snapshot {
         settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
-        features: BTreeMap::new(),
+        features: WantedFeatures::default(),
     }
 }

@@ -1,9 +1,11 @@
 //! What counts as a difference.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use network_driver_common::model::{
     LinkParameter, SettableFlags, Settings, Snapshot, SnapshotAddress, SnapshotRoute,
+    WantedFeatures,
 };
 
 use super::node::{address, if_name, neighbor, route};
@@ -15,6 +17,11 @@ fn settings(rp_filter: i32, accept_ra: i32) -> Settings {
         ipv4: [0, 0, 0, 0, 0, 0, 0, rp_filter].into(),
         ipv6: [0, 0, 0, accept_ra].into(),
     }
+}
+
+fn features(wanted: &[(&str, bool)]) -> WantedFeatures {
+    let parsed = wanted.iter().map(|(name, on)| (name.parse().unwrap(), *on));
+    parsed.collect::<BTreeMap<_, _>>().into()
 }
 
 fn sample() -> Snapshot {
@@ -35,7 +42,7 @@ fn sample() -> Snapshot {
         settings: settings(2, 0),
         flags: Some(SettableFlags::from_bits(0x1000)),
         parameters: [(LinkParameter::TxQueueLength, 1000)].into(),
-        features: [("rx-gro".parse().unwrap(), true)].into(),
+        features: features(&[("rx-gro", true)]),
     }
 }
 
@@ -113,7 +120,7 @@ fn what_differs_of_what_travels_is_named_if_it_was_known() {
             &["has txqueuelen 0 instead of 1000"],
         ),
         (
-            |s| s.features = [("rx-gro".parse().unwrap(), false)].into(),
+            |s| s.features = features(&[("rx-gro", false)]),
             &["has offload feature rx-gro off instead of on"],
         ),
         // What the kernel does not say, or nobody knew.
@@ -121,14 +128,14 @@ fn what_differs_of_what_travels_is_named_if_it_was_known() {
             |s| {
                 s.flags = None;
                 s.parameters.clear();
-                s.features.clear();
+                s.features = WantedFeatures::default();
             },
             &[],
         ),
         (
             |s| {
                 s.parameters.insert(LinkParameter::Group, 1);
-                s.features.insert("rx-lro".parse().unwrap(), true);
+                s.features = features(&[("rx-gro", true), ("rx-lro", true)]);
             },
             &[],
         ),

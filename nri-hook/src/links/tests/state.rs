@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use network_driver_common::model::{
     Attachment, ClaimRef, ClaimUid, Device, DeviceName, InterfaceConfig, LinkIdentity, Record,
-    Settings, Snapshot,
+    Settings, Snapshot, WantedFeatures,
 };
 
 use super::node::{address, if_name, route};
@@ -79,7 +79,7 @@ fn old_record() -> Record {
         settings: Settings::default(),
         flags: None,
         parameters: BTreeMap::new(),
-        features: BTreeMap::new(),
+        features: WantedFeatures::default(),
     };
     let attachment = Attachment {
         request: "nic".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use network_driver_common::model::{Feature, LinkParameter, SettableFlags};
+use network_driver_common::model::{Feature, LinkParameter, SettableFlags, WantedFeatures};
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, RequestError, Socket};
 
@@ -250,7 +250,7 @@ fn netns_what_an_older_record_does_not_tell_is_left_as_it_is() {
     let snapshot = record.attachments[0].snapshot.as_mut().unwrap();
     snapshot.flags = None;
     snapshot.parameters.clear();
-    snapshot.features.clear();
+    snapshot.features = WantedFeatures::default();
     assert_eq!(node.detach(&record, Some(&pod)), []);
     assert_eq!(travelling(&node.home, "eth1"), changed);
     let at_home = node.link(b"eth1").flags.bits();
