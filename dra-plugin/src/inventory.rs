@@ -224,6 +224,8 @@ async fn session(
         .await
         .map_err(closed)?;
     let mut in_use: Option<Holdings> = None;
+    // The page of them that discovery has not yet been told.
+    let mut next_page = None;
     let mut dirty = false;
     let mut client = InventoryClient::new(channel.clone());
     let call = client.session(ReceiverStream::new(requests));
@@ -250,18 +252,26 @@ async fn session(
                 }
             }
             () = until_told(&mut told), if in_use.is_none() => {
-                let first = in_use.insert(Holdings::of(book, health));
-                let whole = Said::DevicesInUse(first.whole());
-                say.send(message(whole)).await.map_err(closed)?;
+                in_use = Some(Holdings::of(book, health));
+                next_page = Some(0_usize);
             }
             changed = either(&mut records, &mut healths) => {
                 changed.map_err(|_| SessionError::Closed)?;
                 dirty = true;
             }
-            room = say.reserve(), if dirty => {
+            room = say.reserve(), if dirty || next_page.is_some() => {
                 let room = room.map_err(|_| SessionError::Closed)?;
+                let Some(before) = &mut in_use else {
+                    dirty = false;
+                    continue;
+                };
+                if let Some(number) = next_page {
+                    let page = before.page(number);
+                    next_page = page.more.then(|| number.saturating_add(1));
+                    room.send(message(Said::DevicesInUse(page)));
+                    continue;
+                }
                 dirty = false;
-                let Some(before) = &mut in_use else { continue };
                 let now = Holdings::of(book, health);
                 if let Some((list, _spans)) = now.changes(before) {
                     *before = now;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use network_driver_common::model::{Protected, Record, Snapshot};
+use network_driver_common::model::{ClaimUid, Protected, Record, SandboxId, Snapshot};
 use network_driver_netlink::{Netns, NetnsId};
 
 use crate::links::{
@@ -41,6 +41,9 @@ pub(crate) trait Devices: Send + Sync + 'static {
     /// The records of all claims that are away, as far as this node remembers by itself.
     fn kept(&self) -> Vec<Record>;
 
+    /// Remembers that all devices of a claim that is away were in this sandbox.
+    fn remember_whole(&self, claim: &ClaimUid, sandbox: &SandboxId);
+
     /// How the devices of a record are in a pod, in the order of its attachments.
     fn presence(&self, record: &Record, netns: &Netns) -> Result<Vec<Presence>, FindAttachedError>;
 }
@@ -78,6 +81,10 @@ impl Devices for Links {
 
     fn kept(&self) -> Vec<Record> {
         self.all_kept()
+    }
+
+    fn remember_whole(&self, claim: &ClaimUid, sandbox: &SandboxId) {
+        self.remember_whole(claim, sandbox);
     }
 
     fn presence(&self, record: &Record, netns: &Netns) -> Result<Vec<Presence>, FindAttachedError> {

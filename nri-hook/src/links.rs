@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
-    ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, Snapshot,
+    ClaimUid, DeviceName, DriverName, IfName, Mark, Protected, Record, SandboxId, Snapshot,
 };
 use network_driver_common::telemetry;
 use network_driver_netlink::{
@@ -172,6 +172,17 @@ impl Links {
             tracing::warn!(claim.uid = %claim, error = chain(&error), "the snapshots of a claim are lost");
             None
         })
+    }
+
+    /// Writes into the kept record of a claim which sandbox had all its devices.
+    pub(crate) fn remember_whole(&self, claim: &ClaimUid, sandbox: &SandboxId) {
+        let Some(mut kept) = self.kept(claim) else {
+            return;
+        };
+        kept.sandbox = Some(sandbox.clone());
+        if let Err(error) = self.state.write(&kept) {
+            tracing::warn!(claim.uid = %claim, error = chain(&error), "not kept which sandbox has the claim");
+        }
     }
 
     /// The records of all claims that have links away, for a life that was told of none.

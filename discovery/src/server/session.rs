@@ -27,6 +27,8 @@ pub(super) struct Session {
     inbound: Streaming<bus::InventorySessionRequest>,
     view: watch::Receiver<Option<Arc<View>>>,
     in_use: watch::Sender<Option<Arc<Holdings>>>,
+    /// A list of devices in use that goes on.
+    begun: Option<InUseByDevice>,
     sent: Sent,
     queue: VecDeque<Answer>,
 }
@@ -43,6 +45,7 @@ impl Session {
             inbound,
             view,
             in_use,
+            begun: None,
             sent: Sent::default(),
             queue: VecDeque::from([Answer::Hello(hello(Component::Discovery))]),
         }
@@ -96,12 +99,16 @@ impl Session {
             Some(Said::DevicesInUse(list)) => {
                 // One for each claim that has just been prepared; they end when the list is handed on.
                 let _spans = spans(&list);
-                let before = self.in_use.borrow().clone();
-                let before = before.map(|before| Arc::clone(&before.in_use));
-                let Some(in_use) = in_use(&list, before) else {
+                let known = self.in_use.borrow().clone();
+                let known = known.map(|known| Arc::clone(&known.in_use));
+                let Some(in_use) = in_use(&list, self.begun.take(), known) else {
                     tracing::warn!("changes of devices in use came before the whole list");
                     return;
                 };
+                if list.more {
+                    self.begun = Some(in_use);
+                    return;
+                }
                 let holdings = Holdings {
                     quarantined: quarantined(&list),
                     in_use,
@@ -141,18 +148,21 @@ fn spans(list: &bus::DevicesInUse) -> Vec<Span> {
     new.into_iter().map(span).collect()
 }
 
-/// The devices in use as a message leaves them; `None` for changes of what was never told. An entry that cannot be read
-/// keeps what was known under its name: to forget it could offer a device that a pod holds.
+/// The devices in use as a message leaves them, which goes on with a list that has `begun` if one has; `None` for changes
+/// of what was never told. An entry that cannot be read keeps what was known under its name: to forget it could offer a
+/// device that a pod holds.
 pub(super) fn in_use(
     list: &bus::DevicesInUse,
-    before: Option<InUseByDevice>,
+    begun: Option<InUseByDevice>,
+    known: Option<InUseByDevice>,
 ) -> Option<InUseByDevice> {
-    let before = before.or_else(|| list.reset.then(Arc::default))?;
-    let mut now = if list.reset {
-        BTreeMap::new()
+    let before = if list.reset {
+        Arc::default()
     } else {
-        (*before).clone()
+        begun.or_else(|| known.clone())?
     };
+    let mut now = Arc::unwrap_or_clone(before);
+    let known = known.unwrap_or_default();
     for entry in &list.devices {
         match read(entry) {
             Ok(used) => {
@@ -164,8 +174,8 @@ pub(super) fn in_use(
                     .device
                     .as_ref()
                     .and_then(|device| device.name.parse().ok());
-                let known = name.and_then(|name: DeviceName| before.get_key_value(&name));
-                now.extend(known.map(|(name, used)| (name.clone(), used.clone())));
+                let used = name.and_then(|name: DeviceName| known.get_key_value(&name));
+                now.extend(used.map(|(name, used)| (name.clone(), used.clone())));
             }
         }
     }

@@ -86,17 +86,28 @@ fn an_entry_in_use_that_cannot_be_read_is_not_forgotten() {
         reset: true,
         ..bus::DevicesInUse::default()
     };
-    let before = in_use(&list(vec![said("a", "c-1"), said("b", "c-2")]), None).unwrap();
+    let before = list(vec![said("a", "c-1"), said("b", "c-2")]);
+    let before = in_use(&before, None, None).unwrap();
     assert_eq!(before.len(), 2);
     let mut broken = said("a", "c-1");
     broken.device.as_mut().unwrap().identity = None;
     let unknown = said("z", "/");
     let after = in_use(
-        &list(vec![broken, unknown, bus::DeviceInUse::default()]),
+        &list(vec![broken.clone(), unknown, bus::DeviceInUse::default()]),
+        None,
         Some(Arc::clone(&before)),
     );
     let a = before.iter().next().unwrap();
     assert_eq!(after.unwrap().iter().collect::<Vec<_>>(), [a]);
+    // Nor where the list goes on.
+    let first = in_use(&list(vec![said("c", "c-3")]), None, Some(before.clone()));
+    let rest = bus::DevicesInUse {
+        reset: false,
+        ..list(vec![broken])
+    };
+    let after = in_use(&rest, first, Some(before)).unwrap();
+    let names: Vec<_> = after.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["a", "c"]);
 }
 
 #[test]
@@ -106,7 +117,7 @@ fn changes_are_applied_to_the_list_that_came_before() {
         released: released.iter().map(ToString::to_string).collect(),
         ..bus::DevicesInUse::default()
     };
-    assert_eq!(in_use(&news(vec![said("a", "c-1")], &[]), None), None);
+    assert_eq!(in_use(&news(vec![said("a", "c-1")], &[]), None, None), None);
     let whole = bus::DevicesInUse {
         reset: true,
         ..news(
@@ -114,14 +125,14 @@ fn changes_are_applied_to_the_list_that_came_before() {
             &[],
         )
     };
-    let before = in_use(&whole, None);
+    let before = in_use(&whole, None, None);
     let mut broken = said("c", "c-4");
     broken.device.as_mut().unwrap().identity = None;
     let after = news(
         vec![said("b", "c-5"), said("d", "c-6"), broken],
         &["a", "/"],
     );
-    let after = in_use(&after, before).unwrap();
+    let after = in_use(&after, None, before).unwrap();
     let holders = after
         .iter()
         .map(|(name, used)| (name.as_str(), used.claim.as_str()));

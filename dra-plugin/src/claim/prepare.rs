@@ -185,8 +185,15 @@ impl Driver {
         let refreshed = self.book.update(&record.claim.uid, move |r| r.pods = pods);
         let refreshed = refreshed.await.map_err(PrepareError::Store)?;
         let record = refreshed.unwrap_or_else(|| Arc::clone(record));
-        self.hook.commit(&record).await?;
+        self.commit(&record).await?;
         Ok(Prepared::of(&record))
+    }
+
+    /// Tells the hook that the record is durable. It may have told us meanwhile that a device of it is in quarantine.
+    async fn commit(&self, record: &Record) -> Result<(), PrepareError> {
+        self.hook.commit(record).await?;
+        let mut devices = record.attachments.iter().map(|a| &a.device.name);
+        devices.try_for_each(|device| self.refuse_quarantined(device))
     }
 
     async fn check_and_keep(&self, mut record: Record) -> Result<Prepared, PrepareError> {
@@ -201,7 +208,7 @@ impl Driver {
         kept.map_err(|error| self.store_error(error))?;
         check.keep();
         fail::check(Point::PrepareKept)?;
-        self.hook.commit(&record).await?;
+        self.commit(&record).await?;
         fail::check(Point::PrepareCommitted)?;
         Ok(Prepared::of(&record))
     }

@@ -15,6 +15,9 @@ use tracing::Span;
 use crate::health::{HealthBook, quarantine_fault};
 use crate::store::Book;
 
+/// Records whose devices are told of in one message, when all are told of.
+const PAGE: usize = 500;
+
 /// All devices in use, with what keeps them from working, and those in quarantine.
 #[derive(Debug)]
 pub(super) struct Holdings {
@@ -72,13 +75,23 @@ impl Holdings {
         }
     }
 
-    /// All of them.
-    pub(super) fn whole(&self) -> DevicesInUse {
-        let entries = self.entries(|_| true).into_values();
+    /// A page of all of them, by its number.
+    pub(super) fn page(&self, number: usize) -> DevicesInUse {
+        let mut pages = self.records.chunks(PAGE);
+        let page = pages.nth(number).unwrap_or_default();
+        let more = pages.next().is_some();
+        let entries = self.entries(page, |_| true).into_values();
+        let devices = entries.map(|entry| entry.message(String::new())).collect();
+        let rest = if more {
+            DevicesInUse::default()
+        } else {
+            self.no_devices()
+        };
         DevicesInUse {
-            devices: entries.map(|entry| entry.message(String::new())).collect(),
-            reset: true,
-            ..self.no_devices()
+            devices,
+            reset: number == 0,
+            more,
+            ..rest
         }
     }
 
@@ -118,16 +131,20 @@ impl Holdings {
         let fault_differs =
             |device: &DeviceName| self.faults.get(device) != other.faults.get(device);
         let faults_differ = self.faults != other.faults;
-        self.entries(|record| {
+        self.entries(&self.records, |record| {
             let mut devices = record.attachments.iter().map(|a| &a.device.name);
             !same.contains(&Arc::as_ptr(record)) || faults_differ && devices.any(fault_differs)
         })
     }
 
     /// Of some records, by device.
-    fn entries(&self, of: impl Fn(&Arc<Record>) -> bool) -> BTreeMap<&DeviceName, Entry<'_>> {
+    fn entries<'a>(
+        &'a self,
+        records: &'a [Arc<Record>],
+        of: impl Fn(&Arc<Record>) -> bool,
+    ) -> BTreeMap<&'a DeviceName, Entry<'a>> {
         let mut entries = BTreeMap::new();
-        for record in self.records.iter().filter(|record| of(record)) {
+        for record in records.iter().filter(|record| of(record)) {
             for Attachment { device, .. } in &record.attachments {
                 let fault = self.faults.get(&device.name);
                 let entry = Entry {
@@ -222,6 +239,35 @@ mod tests {
             quarantined: Vec::new(),
         };
         assert_eq!(told(&failed), (vec![pair("c", "eth1")], vec![]));
+    }
+
+    #[test]
+    fn many_are_told_of_in_pages_of_which_the_last_has_what_is_in_quarantine() {
+        let records: Vec<_> = (0..=PAGE)
+            .map(|n| Arc::new(record(&format!("c-{n}"), &[&format!("eth{n}")])))
+            .collect();
+        let none = holdings(&[]);
+        let quarantine = Quarantine {
+            device: "bent".parse().unwrap(),
+            reason: "it is bent".into(),
+            identity: None,
+            since: None,
+            claim: None,
+            lost: false,
+        };
+        let holdings = Holdings {
+            quarantined: vec![Arc::new(quarantine)],
+            ..holdings(&records)
+        };
+        let shape = |number| {
+            let page = holdings.page(number);
+            let quarantined = page.quarantined.len();
+            (page.devices.len(), quarantined, page.reset, page.more)
+        };
+        assert_eq!(shape(0), (PAGE, 0, true, true));
+        assert_eq!(shape(1), (1, 1, false, false));
+        let none = none.page(0);
+        assert!(none.devices.is_empty() && none.reset && !none.more);
     }
 
     #[test]

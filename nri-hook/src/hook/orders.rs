@@ -74,6 +74,7 @@ impl<D: Devices> Hook<D> {
             Kind::Check(record) => self.check(Record::try_from(&record)?).await,
             Kind::Commit(record) => {
                 self.records.commit(Record::try_from(&record)?);
+                self.quarantine_what_is_not_told();
                 self.changed.notify_one();
                 Answer::Done(Done {})
             }

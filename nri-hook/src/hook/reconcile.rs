@@ -152,14 +152,20 @@ impl<D: Devices> Hook<D> {
         let gone = found.iter().filter(|it| *it.1 == Presence::Gone);
         let gone: Vec<_> = gone.map(|(device, _)| device.as_str()).collect();
         let whole = gone.is_empty();
-        let (cdi, kept) = (self.cdi.clone(), Arc::clone(record));
+        let (cdi, devices) = (self.cdi.clone(), Arc::clone(&self.devices));
+        let (kept, sandbox) = (Arc::clone(record), holding.sandbox.clone());
         let interfaces = holding.interfaces.clone();
+        let was_whole = holding.state == HoldingState::Attached;
         let kept_up = blocking(move || {
             if whole {
-                cdi.define(&kept, &interfaces)
-            } else {
-                cdi.remove(&kept.claim.uid)
+                return cdi.define(&kept, &interfaces);
             }
+            let claim = &kept.claim.uid;
+            if was_whole {
+                // First: without its id nothing else on this node tells it from a claim that was half attached.
+                devices.remember_whole(claim, &sandbox);
+            }
+            cdi.remove(claim)
         });
         match kept_up.await {
             Ok(Ok(())) => {}

@@ -412,7 +412,16 @@ impl<D: Devices> Hook<D> {
                     .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
             }
         }
+        self.quarantine_what_is_not_told();
         self.catch_up_soon();
+    }
+
+    /// dra-plugin may have prepared a claim before it hears that a device of it is in quarantine.
+    pub(crate) fn quarantine_what_is_not_told(&self) {
+        let devices = self.reports.quarantined();
+        if !devices.is_empty() {
+            self.records.quarantine_devices(&devices);
+        }
     }
 
     /// Gives dra-plugin a record that it lacks, with the sandbox that has the devices.

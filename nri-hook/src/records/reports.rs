@@ -85,14 +85,20 @@ fn span(claim: &ClaimUid) -> Span {
 }
 
 /// The devices in quarantine that a report names.
-fn quarantined(report: &bus::Report) -> BTreeSet<&str> {
-    let named = match &report.event {
-        Some(Event::Detached(detached)) => &*detached.quarantined,
+fn quarantined(report: &bus::Report) -> &[bus::QuarantinedDevice] {
+    match &report.event {
+        Some(Event::Detached(detached)) => &detached.quarantined,
         Some(Event::Failed(failed)) => &failed.quarantined,
         Some(Event::LeftBehind(left)) => &left.quarantined,
         Some(Event::Attached(_) | Event::GivenBack(_)) | None => &[],
-    };
-    named.iter().map(|device| device.device.as_str()).collect()
+    }
+}
+
+/// Whether a report names all devices in quarantine that the older one names.
+fn makes_up_for(report: &bus::Report, older: &bus::Report) -> bool {
+    let devices = |report| quarantined(report).iter().map(|device| &device.device);
+    let named: BTreeSet<_> = devices(report).collect();
+    devices(older).all(|device| named.contains(device))
 }
 
 impl Reports {
@@ -121,7 +127,7 @@ impl Reports {
         };
         if let Some(older) = state.by_claim.insert(claim.clone(), id)
             && let Entry::Occupied(older) = state.waiting.entry(older)
-            && quarantined(&older.get().report).is_subset(&quarantined(&report))
+            && makes_up_for(&report, &older.get().report)
         {
             older.remove();
         }
@@ -200,6 +206,18 @@ impl Reports {
             telemetry::answered(&waiting.span, Code::Unavailable);
             waiting.span = Span::none();
         }
+    }
+
+    /// Devices that dra-plugin has yet to hear are in quarantine.
+    pub(crate) fn quarantined(&self) -> Vec<Quarantined> {
+        let state = self.state();
+        let named = state
+            .waiting
+            .values()
+            .flat_map(|waiting| quarantined(&waiting.report));
+        named
+            .filter_map(|device| Quarantined::try_from(device).ok())
+            .collect()
     }
 
     /// Whether something about the claim has yet to be acknowledged.

@@ -6,7 +6,8 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use network_driver_common::model::{
-    ClaimUid, HardwareAddress, IfName, Protected, Record, Settings, Snapshot, WantedFeatures,
+    ClaimUid, HardwareAddress, IfName, Protected, Record, SandboxId, Settings, Snapshot,
+    WantedFeatures,
 };
 use network_driver_netlink::{Netns, NetnsId, RequestError};
 
@@ -168,6 +169,14 @@ impl Devices for FakeDevices {
 
     fn kept(&self) -> Vec<Record> {
         self.state.lock().unwrap().kept.clone()
+    }
+
+    fn remember_whole(&self, claim: &ClaimUid, sandbox: &SandboxId) {
+        let mut state = self.state.lock().unwrap();
+        let kept = state.kept.iter_mut().find(|kept| kept.claim.uid == *claim);
+        if let Some(kept) = kept {
+            kept.sandbox = Some(sandbox.clone());
+        }
     }
 
     fn presence(&self, record: &Record, _: &Netns) -> Result<Vec<Presence>, FindAttachedError> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use network_driver_common::model::{
     Attachment, ClaimUid, Device, DeviceName, HardwareAddress, LinkIdentity, Protected, Record,
-    Snapshot,
+    SandboxId, Snapshot,
 };
 use network_driver_common::wire::AttachedInterface;
 use network_driver_netlink::{Netns, NetnsId};
@@ -343,6 +343,14 @@ impl Devices for FakeKernel {
 
     fn kept(&self) -> Vec<Record> {
         self.state().kept.values().cloned().collect()
+    }
+
+    fn remember_whole(&self, claim: &ClaimUid, sandbox: &SandboxId) {
+        let mut state = self.state();
+        state.alive();
+        if let Some(kept) = state.kept.get_mut(claim) {
+            kept.sandbox = Some(sandbox.clone());
+        }
     }
 
     fn presence(&self, record: &Record, netns: &Netns) -> Result<Vec<Presence>, FindAttachedError> {

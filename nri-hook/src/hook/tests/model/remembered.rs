@@ -4,7 +4,7 @@ use super::life::Cut::{BeforeAnswer, BeforeDisk, No};
 use super::life::Trouble::{Dies, Fails};
 use super::life::What::{
     CatchUp, KillHook, KillPlugin, LoseDatabase, Plug, Prepare, Reboot, Run, Start, StartHook,
-    Stop, Unplug, Unprepare,
+    StartPlugin, Stop, Unplug, Unprepare,
 };
 use super::life::{Op, Trouble, What};
 
@@ -137,6 +137,31 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(Prepare(2, No)),
                 calm(Run(0)),
                 calm(Unprepare(2, BeforeAnswer)),
+            ],
+        ),
+        (
+            "a device in quarantine was lent: its claim had been prepared again before dra-plugin heard of it",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Reboot),
+                calm(Run(0)),
+                calm(Prepare(0, BeforeAnswer)),
+                troubled(Run(0), Fails(1)),
+                calm(StartPlugin),
+                calm(CatchUp),
+            ],
+        ),
+        (
+            "a running pod's other device was taken: hook and database were lost, and nobody knew that it was whole once",
+            vec![
+                calm(Prepare(2, No)),
+                calm(Run(2)),
+                calm(Start(2, 2)),
+                calm(Unplug(2)),
+                calm(KillHook),
+                calm(LoseDatabase),
+                calm(StartHook),
+                calm(CatchUp),
             ],
         ),
     ]
