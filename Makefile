@@ -47,7 +47,7 @@ torture: ## Kill the daemons at every fail point and worse, thousands of times (
 		target/debug/torture --bin-dir "$$dir" $${previous:+--previous "$$previous"} $(if $(SHORT),--short) $(TORTURE)
 ifeq ($(TORTURE)$(SHORT),)
 	@MODEL_SEED=$${MODEL_SEED:-$$RANDOM} MODEL_SEQUENCES=$(or $(LIVES),100000) .ci/with-namespaces \
-		cargo test --locked --workspace --lib -- --nocapture netns_whatever_happens
+		cargo test --locked --profile ci --package network-driver-nri-hook --lib -- --nocapture netns_whatever_happens
 	@set -o pipefail; NETWORK_DRIVER_TEST_STORE_KILLS=2000 NETWORK_DRIVER_TEST_STORE_DAMAGES=10000 \
 		cargo test --locked --workspace --lib store::disk -- --nocapture | grep -oE 'store, (cut|killed).*'
 endif

@@ -302,3 +302,19 @@ async fn each_device_in_quarantine_has_an_event_of_its_own() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_claim_whose_device_is_quarantined_while_it_is_prepared_is_refused() {
+    let (node, hook) = prepared().await;
+    hook.state().hold.insert("commit");
+    let (prepared, ()) = tokio::join!(node.prepare_one("c-1"), async {
+        until("the commit is sent", || !hook.state().held.is_empty()).await;
+        let quarantined = bent();
+        let detached = Event::Detached(Detached { quarantined });
+        hook.report(report(1, "s1", detached));
+        acknowledged(&hook, 1).await;
+        hook.let_go();
+    });
+    let error = prepared.unwrap_err();
+    assert!(error.contains("not as it was"), "{error}");
+}

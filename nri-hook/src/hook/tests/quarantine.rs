@@ -135,3 +135,29 @@ async fn a_mark_at_home_that_nobody_knows_is_reported_once() {
     node.hook.synchronize(Vec::new()).await;
     assert!(told(&node).is_empty(), "told once");
 }
+
+#[tokio::test]
+async fn a_quarantine_that_dra_plugin_has_not_heard_of_holds_for_a_claim_prepared_anew() {
+    let node = Node::new();
+    node.hook.records.commit(record("c", &["p"]));
+    node.run("s1", "p").await.unwrap();
+    node.hook
+        .devices
+        .set(|state| state.bent = BTreeSet::from([claim("c")]));
+    node.stop("s1", "p").await;
+    let mut anew = record("c", &["p"]);
+    anew.prepared += Duration::from_secs(1);
+    node.order(Kind::Commit((&anew).into())).await;
+    let refused = node.run("s2", "p").await.unwrap_err();
+    assert!(refused.contains("device eth2 is bent"), "{refused}");
+    anew.prepared += Duration::from_secs(1);
+    node.list(&[anew.clone()]);
+    assert!(node.run("s3", "p").await.is_err());
+    // Once it has heard of it, what it prepares is well.
+    for report in node.hook.reports.after(0) {
+        node.hook.reports.acknowledge(report.id);
+    }
+    anew.prepared += Duration::from_secs(1);
+    node.order(Kind::Commit((&anew).into())).await;
+    node.run("s4", "p").await.unwrap();
+}
