@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use network_driver_common::model::{Device, DeviceName, IfName, Protected};
+use network_driver_common::model::{Device, DeviceFault, DeviceName, IfName, Protected};
 use network_driver_common::telemetry::Stretch;
 use network_driver_netlink::Link;
 
 use super::{InUse, Inventory};
+
+/// A device, and why it does not work.
+type Published<'a> = (&'a Arc<Device>, Option<&'a DeviceFault>);
 
 /// The inventory at one time.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +111,27 @@ impl View {
         let offered = self.links.iter().filter_map(|link| link.device());
         let free = offered.filter(|device| !self.in_use.contains_key(&device.name));
         free.chain(self.in_use.values().map(|used| &used.device))
+    }
+
+    /// Whether the same is published of both.
+    pub fn publishes_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.published(), other.published());
+        let alike = |((one, fault), (other, other_fault)): (Published<'_>, Published<'_>)| {
+            (Arc::ptr_eq(one, other) || one == other) && fault == other_fault
+        };
+        self.in_use_known == other.in_use_known
+            && ours.len() == theirs.len()
+            && ours.into_values().zip(theirs.into_values()).all(alike)
+    }
+
+    /// What is published of each device, in the order of names.
+    fn published(&self) -> BTreeMap<&DeviceName, Published<'_>> {
+        let published = self.devices().map(|device| {
+            let used = self.in_use.get(&device.name);
+            let fault = used.and_then(|used| used.fault.as_ref());
+            (&device.name, (device, fault))
+        });
+        published.collect()
     }
 
     /// How many links there are of each sort.

@@ -43,8 +43,8 @@ impl Cache {
     }
 
     /// All slices of ours, by name.
-    pub(super) fn slices(&self) -> Vec<Standing> {
-        self.slices.values().map(|c| c.slice.clone()).collect()
+    pub(super) fn slices(&self) -> Vec<&Standing> {
+        self.slices.values().map(|cached| &cached.slice).collect()
     }
 
     /// Takes a watch event.
@@ -222,7 +222,7 @@ mod tests {
         let names: Vec<_> = cache
             .slices()
             .into_iter()
-            .map(|s| s.metadata.name)
+            .map(|s| s.metadata.name.clone())
             .collect();
         assert_eq!(names, [Some("a".to_owned()), Some("c".to_owned())]);
         let later = start + std::time::Duration::from_secs(1);

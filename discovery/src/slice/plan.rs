@@ -143,8 +143,9 @@ impl Owner {
     }
 
     /// The devices of the pool as it stands, by name.
-    pub fn standing_devices(&self, standing: &[Standing]) -> BTreeMap<String, Value> {
-        let ours = standing.iter().filter(|slice| self.index(slice).is_some());
+    pub fn standing_devices(&self, standing: &[&Standing]) -> BTreeMap<String, Value> {
+        let ours = standing.iter().copied();
+        let ours = ours.filter(|slice| self.index(slice).is_some());
         let newest = ours
             .clone()
             .filter_map(|s| convert::generation(&s.spec))
@@ -160,7 +161,7 @@ impl Owner {
 /// What must be written, in order. `devices` are the entries wanted, in a stable order.
 pub fn plan(
     owner: &Owner,
-    standing: &[Standing],
+    standing: &[&Standing],
     devices: &[Value],
     lowered: &Lowered,
 ) -> Vec<Write> {
@@ -238,12 +239,12 @@ fn chunks(api: ResourceApi, devices: &[Value]) -> Vec<&[Value]> {
 /// The slices that have a place in a pool of `count`, by index, and those that have none.
 fn places<'a>(
     owner: &Owner,
-    standing: &'a [Standing],
+    standing: &[&'a Standing],
     count: usize,
 ) -> (BTreeMap<usize, &'a Standing>, Vec<&'a Standing>) {
     let mut places: BTreeMap<usize, &Standing> = BTreeMap::new();
     let mut obsolete = Vec::new();
-    for slice in standing {
+    for slice in standing.iter().copied() {
         let Some(index) = owner.index(slice).filter(|index| *index < count) else {
             obsolete.push(slice);
             continue;

@@ -65,7 +65,8 @@ impl Server {
     /// Carries the plan out and returns its kinds and the lowered state.
     fn apply(&mut self, wanted: &[Value], lowered: &mut Lowered) -> String {
         let mut said = Vec::new();
-        for write in plan(&owner(), &self.standing, wanted, lowered) {
+        let standing: Vec<_> = self.standing.iter().collect();
+        for write in plan(&owner(), &standing, wanted, lowered) {
             match write {
                 Write::Delete {
                     name,
@@ -337,7 +338,7 @@ fn a_long_name_is_cut_by_the_server_and_still_ours() {
     let mut server = Server::default();
     let (standing, _) = server.stored(*object);
     assert_eq!(owner.index(&standing), Some(0));
-    assert_eq!(plan(&owner, &[standing], &[], &Lowered::new()), []);
+    assert_eq!(plan(&owner, &[&standing], &[], &Lowered::new()), []);
 }
 
 #[test]
@@ -349,7 +350,7 @@ fn entries_that_stand_are_read_from_the_newest_generation_only() {
     old.spec["pool"]["generation"] = json!(0);
     old.spec["devices"] = json!([device("gone")]);
     server.standing.push(old);
-    let names = owner().standing_devices(&server.standing);
+    let names = owner().standing_devices(&server.standing.iter().collect::<Vec<_>>());
     assert_eq!(names.len(), 130);
     assert!(!names.contains_key("gone"));
 }

@@ -51,6 +51,8 @@ pub(super) struct Cycle<'a> {
     lowered: Lowered,
     /// Entries that stood when we started, kept until the devices in use are known.
     kept: BTreeMap<String, Value>,
+    /// The inventory of which all is published, unless something has happened to the slices since.
+    settled: Option<Arc<View>>,
     /// The reading of the node that was last looked at.
     read: Reading,
     /// Losses that the inventory last seen had counted.
@@ -81,6 +83,7 @@ impl<'a> Cycle<'a> {
             cache: Cache::default(),
             lowered: Lowered::new(),
             kept: BTreeMap::new(),
+            settled: None,
             read: Reading::default(),
             losses: 0,
             damper: Damper::new(publisher.interval, Instant::now()),
@@ -176,11 +179,19 @@ impl<'a> Cycle<'a> {
         };
         let lost = view.losses > self.losses;
         self.losses = view.losses;
+        // Most pods change nothing of what is published.
+        let settled = self.settled.take();
+        if settled.is_some_and(|settled| view.publishes_as(&settled)) {
+            self.read = view.reading;
+            self.settled = Some(view);
+            return;
+        }
         self.touch(lost);
     }
 
     /// Something may have to be written.
     fn touch(&mut self, urgent: bool) {
+        self.settled = None;
         let now = Instant::now();
         self.urgent |= urgent;
         let settle = if self.publisher.interval.is_zero() || !self.started {
@@ -211,6 +222,9 @@ impl<'a> Cycle<'a> {
         }
         self.started = true;
         let at = SystemTime::now();
+        if view.in_use_known {
+            self.kept.clear();
+        }
         let standing = self.cache.slices();
         let devices = self.entries(&view, &standing);
         let writes = plan(&self.owner, &standing, &devices, &self.lowered);
@@ -224,7 +238,7 @@ impl<'a> Cycle<'a> {
                 devices = built.devices,
                 "ResourceSlices are as they should be"
             );
-            self.succeeded(devices.len());
+            self.succeeded(view, devices.len());
             return;
         }
         let began = Instant::now();
@@ -242,7 +256,7 @@ impl<'a> Cycle<'a> {
         match result {
             Ok(()) => {
                 self.publisher.metrics.published(Outcome::Success, took);
-                self.succeeded(devices.len());
+                self.succeeded(view, devices.len());
             }
             Err(error) => {
                 self.publisher.metrics.published(Outcome::Error, took);
@@ -257,9 +271,12 @@ impl<'a> Cycle<'a> {
     }
 
     /// What the pool should hold.
-    fn entries(&self, view: &View, standing: &[Standing]) -> Vec<Value> {
+    fn entries(&self, view: &View, standing: &[&Standing]) -> Vec<Value> {
         let Owner { api, driver, .. } = &self.owner;
         let mut entries = entries(*api, view, &self.kept);
+        if view.in_use.values().all(|used| used.fault.is_none()) {
+            return entries;
+        }
         let standing = self.owner.standing_devices(standing);
         taint(*api, driver, view, &standing, &mut entries);
         entries
@@ -310,7 +327,8 @@ impl<'a> Cycle<'a> {
         self.lowered.insert(index, (sent, stored));
     }
 
-    fn succeeded(&mut self, devices: usize) {
+    fn succeeded(&mut self, view: Arc<View>, devices: usize) {
+        self.settled = Some(view);
         self.publisher.metrics.devices(devices);
         self.publisher.health.ready();
         self.urgent = false;

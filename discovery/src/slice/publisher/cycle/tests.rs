@@ -258,3 +258,43 @@ async fn what_a_server_without_the_feature_drops_is_not_sent_again_until_it_chan
     assert_eq!(bed.writes().len(), 3);
     assert!(cycle.lowered.is_empty());
 }
+
+#[tokio::test]
+async fn what_changes_nothing_of_what_is_published_is_not_looked_at() {
+    let bed = Bed::new(Duration::ZERO);
+    let mut cycle = bed.cycle();
+    cycle.due = None;
+    let free = view(&["eth1", "eth2"]);
+    bed.show(free.clone());
+    cycle.publish().await;
+    assert_eq!(bed.writes(), [["eth1", "eth2"]]);
+
+    let used = |fault| InUse {
+        device: device("eth1"),
+        claim: "c-1".parse().unwrap(),
+        fault,
+    };
+    let with = |used: InUse| View {
+        in_use: Arc::new([(used.device.name.clone(), used)].into()),
+        ..free.clone()
+    };
+    bed.show(with(used(None)));
+    cycle.inventory_changed();
+    assert_eq!(cycle.due, None, "a device was prepared");
+
+    bed.show(with(used(Some(DeviceFault {
+        reason: FaultReason::CarrierDown,
+        message: "no carrier".into(),
+        since: SystemTime::UNIX_EPOCH,
+    }))));
+    cycle.inventory_changed();
+    assert!(cycle.due.is_some(), "it works no more");
+    cycle.publish().await;
+    assert_eq!(bed.writes().len(), 2);
+
+    // And whatever happens to the slices themselves is looked at.
+    cycle.touch(false);
+    cycle.due = None;
+    cycle.inventory_changed();
+    assert!(cycle.due.is_some());
+}
