@@ -1,6 +1,7 @@
 //! Records and devices for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
@@ -47,7 +48,7 @@ pub(crate) fn record(uid: &str, devices: &[&str]) -> Record {
     let attachment = |name: &&str| Attachment {
         request: "nic".into(),
         pool: "node-1".into(),
-        device: device(name),
+        device: Arc::new(device(name)),
         config: InterfaceConfig::default(),
         snapshot: Some(snapshot(name)),
     };

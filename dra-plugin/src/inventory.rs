@@ -50,15 +50,15 @@ pub(crate) enum Lookup {
     /// Discovery does not offer it.
     Missing,
     /// It is offered.
-    Found(Device),
+    Found(Arc<Device>),
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// `None` until a whole inventory was received.
-    devices: Option<BTreeMap<DeviceName, Device>>,
+    devices: Option<BTreeMap<DeviceName, Arc<Device>>>,
     /// Pages of a whole inventory that is being received.
-    incoming: Option<BTreeMap<DeviceName, Device>>,
+    incoming: Option<BTreeMap<DeviceName, Arc<Device>>>,
 }
 
 /// Why a session with discovery ended.
@@ -93,7 +93,7 @@ impl Inventory {
             None => Lookup::NotReceived,
             Some(devices) => match devices.get(name) {
                 None => Lookup::Missing,
-                Some(device) => Lookup::Found(device.clone()),
+                Some(device) => Lookup::Found(Arc::clone(device)),
             },
         }
     }
@@ -119,7 +119,12 @@ impl Inventory {
         self.changed.subscribe()
     }
 
-    fn apply(&self, update: InventoryUpdate) -> Result<(), SessionError> {
+    /// Takes in what discovery says. A device that a record holds as it is now (`held`) is kept once.
+    fn apply(
+        &self,
+        update: InventoryUpdate,
+        held: impl Fn(&DeviceName) -> Option<Arc<Device>>,
+    ) -> Result<(), SessionError> {
         if let Some(protected) = update.protected {
             self.protected.send_replace(Some(protected));
         }
@@ -135,6 +140,8 @@ impl Inventory {
         };
         for device in &update.changed {
             let device = Device::try_from(device).map_err(SessionError::Invalid)?;
+            let known = held(&device.name).filter(|held| **held == device);
+            let device = known.unwrap_or_else(|| Arc::new(device));
             target.insert(device.name.clone(), device);
         }
         for name in &update.removed {
@@ -243,7 +250,7 @@ async fn session(
                     }
                     Some(Heard::Update(update)) => {
                         let synced = update.synced;
-                        inventory.apply(update)?;
+                        inventory.apply(update, |device| book.device(device))?;
                         if synced {
                             opened(true);
                         }
@@ -318,6 +325,10 @@ mod tests {
         }
     }
 
+    fn apply(inventory: &Inventory, update: InventoryUpdate) {
+        inventory.apply(update, |_| None).unwrap();
+    }
+
     fn known(inventory: &Inventory, name: &str) -> Option<bool> {
         match inventory.device(&name.parse().unwrap()) {
             Lookup::NotReceived => None,
@@ -332,16 +343,16 @@ mod tests {
             reset: true,
             ..update(&["eth1"])
         };
-        inventory.apply(first.clone()).unwrap();
+        apply(&inventory, first.clone());
         assert_eq!(known(&inventory, "eth1"), None);
         let last = InventoryUpdate {
             synced: true,
             ..update(&["eth2"])
         };
-        inventory.apply(last).unwrap();
+        apply(&inventory, last);
         assert_eq!(known(&inventory, "eth1"), Some(true));
         assert_eq!(known(&inventory, "eth3"), Some(false));
-        inventory.apply(first).unwrap();
+        apply(&inventory, first);
         assert_eq!(
             known(&inventory, "eth2"),
             Some(true),
@@ -352,20 +363,22 @@ mod tests {
     #[test]
     fn changes_patch_the_inventory() {
         let inventory = Inventory::default();
-        inventory
-            .apply(InventoryUpdate {
+        apply(
+            &inventory,
+            InventoryUpdate {
                 reset: true,
                 synced: true,
                 ..update(&["eth1", "eth2"])
-            })
-            .unwrap();
-        inventory
-            .apply(InventoryUpdate {
+            },
+        );
+        apply(
+            &inventory,
+            InventoryUpdate {
                 removed: vec!["eth1".into(), "never".into()],
                 synced: true,
                 ..update(&["eth3"])
-            })
-            .unwrap();
+            },
+        );
         let names: Vec<_> = inventory.names().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["eth2", "eth3"]);
     }
@@ -378,12 +391,13 @@ mod tests {
             interface_names: vec![],
         };
         let mut seen = inventory.protected();
-        inventory
-            .apply(InventoryUpdate {
+        apply(
+            &inventory,
+            InventoryUpdate {
                 protected: Some(protected.clone()),
                 ..InventoryUpdate::default()
-            })
-            .unwrap();
+            },
+        );
         assert_eq!(*seen.borrow_and_update(), Some(protected));
     }
 }

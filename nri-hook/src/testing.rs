@@ -100,13 +100,13 @@ pub(crate) fn record(uid: &str, pods: &[&str]) -> Record {
         attachments: vec![Attachment {
             request: "nic".into(),
             pool: "node".into(),
-            device: Device {
+            device: Arc::new(Device {
                 name: DeviceName::of(&identity),
                 identity,
                 interface: name,
                 attributes: Attributes::default(),
                 capacity: BTreeMap::new(),
-            },
+            }),
             config: InterfaceConfig::default(),
             snapshot: None,
         }],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{ClaimRef, Device, IfName, InterfaceConfig, PodUid, SandboxId, Snapshot};
@@ -33,7 +34,7 @@ pub struct Attachment {
     /// Pool of the device.
     pub pool: String,
     /// The slice entry as published when the claim was prepared.
-    pub device: Device,
+    pub device: Arc<Device>,
     /// What the user wants of it.
     pub config: InterfaceConfig,
     /// What home must look like again; `None` until the hook has acknowledged the record.

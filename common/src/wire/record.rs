@@ -1,6 +1,7 @@
 //! Records, their attachments, and what the hook reports of them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
@@ -56,7 +57,7 @@ impl From<&Attachment> for bus::Attachment {
         Self {
             request: attachment.request.clone(),
             pool: attachment.pool.clone(),
-            device: Some((&attachment.device).into()),
+            device: Some((&*attachment.device).into()),
             config: Some((&attachment.config).into()),
             snapshot: attachment.snapshot.as_ref().map(Into::into),
         }
@@ -78,7 +79,7 @@ impl TryFrom<&bus::Attachment> for Attachment {
         Ok(Self {
             request: message.request.clone(),
             pool: message.pool.clone(),
-            device: device.try_into().map_err(within("device"))?,
+            device: Arc::new(device.try_into().map_err(within("device"))?),
             config: config.map_err(within("config"))?.unwrap_or_default(),
             snapshot: snapshot.map_err(within("snapshot"))?,
         })
@@ -320,7 +321,7 @@ mod tests {
             attachments: vec![Attachment {
                 request: "nic".into(),
                 pool: "node-1".into(),
-                device,
+                device: Arc::new(device),
                 config: InterfaceConfig {
                     name: Some("net1".parse().unwrap()),
                     mtu: Some(Mtu::try_from(1400).unwrap()),

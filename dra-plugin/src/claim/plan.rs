@@ -1,6 +1,7 @@
 //! What has to be attached for a claim: pure, from the claim as it was read and the devices of this node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use network_driver_common::model::{
     Attachment, Device, DeviceName, DriverName, IfName, InterfaceConfig,
@@ -21,7 +22,7 @@ pub(super) fn plan(
     claim: &AllocatedClaim,
     driver: &DriverName,
     node: &str,
-    device: impl Fn(&DeviceName) -> Result<Device, PrepareError>,
+    device: impl Fn(&DeviceName) -> Result<Arc<Device>, PrepareError>,
 ) -> Result<Vec<Attachment>, PrepareError> {
     let configs = configs(&claim.configs, driver)?;
     let mut attachments: Vec<Attachment> = Vec::with_capacity(claim.results.len());

@@ -249,7 +249,7 @@ impl Driver {
         }
     }
 
-    fn device(&self, name: &DeviceName) -> Result<Device, PrepareError> {
+    fn device(&self, name: &DeviceName) -> Result<Arc<Device>, PrepareError> {
         // Discovery does not offer it either, but does not know the cure.
         self.refuse_quarantined(name)?;
         let node = || self.node.clone();

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use network_driver_common::model::{ClaimRef, ClaimUid, DeviceName, Quarantine, Record};
+use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Quarantine, Record};
 use network_driver_common::telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, Span, error, info_span};
@@ -186,6 +186,15 @@ impl Book {
         let state = self.shared.read();
         let uid = state.devices.get(device)?;
         state.records.get(uid).map(|record| record.claim.clone())
+    }
+
+    /// A device that a record holds, as it was when its claim was prepared.
+    pub(crate) fn device(&self, device: &DeviceName) -> Option<Arc<Device>> {
+        let state = self.shared.read();
+        let record = state.records.get(state.devices.get(device)?)?;
+        let mut attachments = record.attachments.iter();
+        let attachment = attachments.find(|attachment| attachment.device.name == *device)?;
+        Some(Arc::clone(&attachment.device))
     }
 
     /// Devices that could not be brought home as they were.

@@ -25,9 +25,9 @@ fn device(name: &DeviceName) -> Device {
     }
 }
 
-fn find(name: &DeviceName) -> Result<Device, PrepareError> {
+fn find(name: &DeviceName) -> Result<Arc<Device>, PrepareError> {
     if name.as_str().starts_with("eth") {
-        Ok(device(name))
+        Ok(Arc::new(device(name)))
     } else {
         let (device, node) = (name.clone(), "node-1".to_owned());
         Err(PrepareError::DeviceNotFound { device, node })

@@ -19,8 +19,8 @@ fn uids(contents: &Contents) -> Vec<&str> {
 fn quarantine(device: &str) -> Quarantine {
     let attachment = record("c-2", &[device]).attachments.remove(0);
     Quarantine {
-        device: attachment.device.name,
-        identity: Some(attachment.device.identity),
+        device: attachment.device.name.clone(),
+        identity: Some(attachment.device.identity.clone()),
         reason: "bent".into(),
         since: UNIX_EPOCH.checked_add(std::time::Duration::from_secs(1)),
         claim: None,

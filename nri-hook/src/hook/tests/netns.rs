@@ -48,9 +48,10 @@ impl RealNode {
             hardware_address: link.hardware_address,
             home_name: "eth1".parse().unwrap(),
         };
-        attachment.device.name = DeviceName::of(&identity);
-        attachment.device.identity = identity;
-        attachment.device.interface = "eth1".parse().unwrap();
+        let device = Arc::make_mut(&mut attachment.device);
+        device.name = DeviceName::of(&identity);
+        device.identity = identity;
+        device.interface = "eth1".parse().unwrap();
         attachment.config.name = Some("net1".parse().unwrap());
         let order = |order| Order {
             id: 1,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
@@ -199,13 +200,13 @@ impl Node {
         Attachment {
             request: "nic".to_owned(),
             pool: "node".to_owned(),
-            device: Device {
+            device: Arc::new(Device {
                 name: DeviceName::of(&identity),
                 identity,
                 interface: if_name(name),
                 attributes: BTreeMap::new(),
                 capacity: BTreeMap::new(),
-            },
+            }),
             config: config.clone(),
             snapshot: None,
         }

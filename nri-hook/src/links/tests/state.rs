@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
@@ -84,13 +85,13 @@ fn old_record() -> Record {
     let attachment = Attachment {
         request: "nic".to_owned(),
         pool: "node".to_owned(),
-        device: Device {
+        device: Arc::new(Device {
             name: DeviceName::of(&identity),
             identity,
             interface,
             attributes: BTreeMap::new(),
             capacity: BTreeMap::new(),
-        },
+        }),
         config: InterfaceConfig::default(),
         snapshot: Some(snapshot),
     };

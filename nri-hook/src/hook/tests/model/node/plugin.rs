@@ -38,9 +38,10 @@ impl<K: Kernel> Node<K> {
         for device in devices {
             let identity = self.kernel.identity(*device);
             let mut attachment = Attachment { ..template.clone() };
-            attachment.device.name = DeviceName::of(&identity);
-            attachment.device.identity = identity;
-            attachment.device.interface = home_name(*device);
+            let described = Arc::make_mut(&mut attachment.device);
+            described.name = DeviceName::of(&identity);
+            described.identity = identity;
+            described.interface = home_name(*device);
             attachment.config.name = Some(format!("net{device}").parse().unwrap());
             attachment.config.mtu = Some(Mtu::try_from(1400).unwrap());
             record.attachments.push(attachment);
