@@ -73,7 +73,7 @@ ifeq ($(QUICK)$(TESTS),)
 endif
 
 .PHONY: check
-check: fmt-check clippy doc check-arrows deny check-chart lint-dockerfile ## Run every check that is not a test
+check: fmt-check clippy doc check-arrows check-mutants deny check-chart lint-dockerfile ## Run every check that is not a test
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -94,6 +94,10 @@ doc: ## Build the API documentation; a broken link is an error
 .PHONY: check-arrows
 check-arrows: ## Check that no crate depends on one it must not know
 	.ci/check-arrows
+
+.PHONY: check-mutants
+check-mutants: ## Check that the bugs of `make mutants` can still be made
+	tests/mutants/run --check
 
 .PHONY: deny
 deny: ## Check licences, bans and sources of all dependencies (cargo-deny)
