@@ -12,6 +12,7 @@ use network_driver_common::model::{DeviceName, Quarantine, Record};
 use network_driver_proto::bus::claims_server::{Claims, ClaimsServer};
 use network_driver_proto::bus::claims_session_request::Message as Heard;
 use network_driver_proto::bus::claims_session_response::Message as Said;
+use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
     ClaimsSessionRequest, ClaimsSessionResponse, DeviceHealth, Hello, ListClaimsRequest,
     ListClaimsResponse, ListQuarantineRequest, ListQuarantineResponse, OrderResult, Protected,
@@ -289,11 +290,15 @@ impl SessionReader {
                 }
             };
             let id = report.id;
+            let gives_back = matches!(report.event, Some(Event::GivenBack(_)));
             if self.driver.report(report).await {
                 let ack = message(Said::ReportAck(ReportAck { id }));
                 if self.messages.send(ack).await.is_err() {
                     return;
                 }
+            } else if gives_back {
+                // Nothing must be believed to be whole without it.
+                return;
             }
         }
     }

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
     AttachFailed, Attached, AttachedInterface, Detached, GivenBack, PodRef, Report,
@@ -120,9 +122,7 @@ async fn the_status_of_a_deallocated_claim_is_dropped() {
 #[tokio::test]
 async fn a_report_that_cannot_be_kept_is_not_acknowledged() {
     let (node, hook) = prepared().await;
-    node.store
-        .refuse
-        .store(true, std::sync::atomic::Ordering::SeqCst);
+    node.store.refuse.store(true, Ordering::SeqCst);
     hook.report(report(1, "s1", attached()));
     let unknown = Report {
         claim_uid: "unknown".into(),
@@ -132,9 +132,7 @@ async fn a_report_that_cannot_be_kept_is_not_acknowledged() {
     acknowledged(&hook, 2).await;
     assert!(!hook.state().acks.contains(&1));
     assert_eq!(sandbox(&node), None);
-    node.store
-        .refuse
-        .store(false, std::sync::atomic::Ordering::SeqCst);
+    node.store.refuse.store(false, Ordering::SeqCst);
     hook.report(report(1, "s1", attached()));
     acknowledged(&hook, 1).await;
 }
@@ -263,4 +261,28 @@ async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook
     hook.ready(true, "");
     until("discovery is told", || !lists().is_empty()).await;
     assert_eq!(lists()[0], ["eth1"]);
+}
+
+#[tokio::test]
+async fn a_lost_record_that_cannot_be_kept_again_is_asked_for_in_another_session() {
+    let (before, _hook) = prepared().await;
+    let record = before.driver.book.records()[0].clone();
+    let lost = Contents {
+        incomplete: true,
+        ..Contents::default()
+    };
+    let node = Node::start_with(lost, "boot-1").await;
+    let hook = FakeHook::connect(node.dir.path()).await;
+    node.store.refuse.store(true, Ordering::SeqCst);
+    hook.report(report(1, "", given_back(&record)));
+    hook.ready(true, "");
+    until("the session ends", || hook.state().ended).await;
+    assert!(!node.driver.knows_all());
+    node.store.refuse.store(false, Ordering::SeqCst);
+    let hook = FakeHook::connect(node.dir.path()).await;
+    hook.report(report(1, "", given_back(&record)));
+    hook.ready(true, "");
+    until("all is known", || node.driver.knows_all()).await;
+    assert_eq!(node.driver.book.records().len(), 1);
+    until("and kept", || node.driver.book.is_whole()).await;
 }

@@ -142,13 +142,9 @@ impl Reports {
         self.added.notify_one();
     }
 
-    /// Adds a record that dra-plugin lacks, in place of an older one of the same claim.
+    /// Adds a record that dra-plugin lacks. It passes over one that it has by then.
     pub(crate) fn give_back(&self, record: Arc<Record>) {
         let mut state = self.state();
-        let claim = &record.claim.uid;
-        state
-            .given_back
-            .retain(|_, older| older.claim.uid != *claim);
         state.last_id = state.last_id.saturating_add(1);
         let id = state.last_id;
         state.given_back.insert(id, record);
