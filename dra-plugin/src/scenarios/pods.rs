@@ -207,6 +207,15 @@ async fn a_failed_attach_is_told_to_the_pod_and_its_pods_are_read_again() {
     until("the hook knows the late pod", found).await;
 }
 
+/// A node whose records were lost.
+async fn forgetful() -> Node {
+    let lost = Contents {
+        incomplete: true,
+        ..Contents::default()
+    };
+    Node::start_with(lost, "boot-1").await
+}
+
 fn given_back(record: &network_driver_common::model::Record) -> Event {
     let record = Some(record.into());
     Event::GivenBack(GivenBack { record })
@@ -241,11 +250,7 @@ async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook
 {
     let (before, _hook) = prepared().await;
     let record = before.driver.book.records()[0].clone();
-    let lost = Contents {
-        incomplete: true,
-        ..Contents::default()
-    };
-    let node = Node::start_with(lost, "boot-1").await;
+    let node = forgetful().await;
     let lists = || node.discovery.in_use.lock().unwrap().clone();
     let hook = FakeHook::connect(node.dir.path()).await;
     hook.ready(false, "not yet synchronised");
@@ -267,11 +272,7 @@ async fn after_records_were_lost_discovery_hears_of_devices_in_use_once_the_hook
 async fn a_lost_record_that_cannot_be_kept_again_is_asked_for_in_another_session() {
     let (before, _hook) = prepared().await;
     let record = before.driver.book.records()[0].clone();
-    let lost = Contents {
-        incomplete: true,
-        ..Contents::default()
-    };
-    let node = Node::start_with(lost, "boot-1").await;
+    let node = forgetful().await;
     let hook = FakeHook::connect(node.dir.path()).await;
     node.store.refuse.store(true, Ordering::SeqCst);
     hook.report(report(1, "", given_back(&record)));
