@@ -1,7 +1,7 @@
 //! The way home: exactly as before, or told.
 
 use network_driver_common::model::{
-    InterfaceConfig, RouteOptions, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    InterfaceConfig, RouteOptions, SandboxId, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
 };
 use network_driver_netlink::testing::Namespace;
 use network_driver_netlink::{LinkChange, LinkKind, NewLink};
@@ -501,4 +501,25 @@ fn netns_a_detach_of_another_claim_leaves_the_link_in_its_pod() {
     assert_eq!(node.detach(&other, Some(&pod)), []);
     assert!(link_in(&pod, b"net1").is_some());
     assert_eq!(node.detach(&record, Some(&pod)), []);
+}
+
+#[test]
+fn netns_the_sandbox_that_was_whole_is_remembered_until_the_links_are_home() {
+    let node = Node::new(&[b"eth1"]);
+    let pod = Namespace::new().unwrap();
+    let record = node.prepared("uid-1", &[(b"eth1", full_config("net1"))]);
+    let claim = &record.claim.uid;
+    let sandbox: SandboxId = "s1".parse().unwrap();
+    let remembered = || {
+        let kept = node.links.all_kept().into_iter();
+        kept.map(|kept| kept.sandbox).collect::<Vec<_>>()
+    };
+    node.links.remember_whole(claim, &sandbox);
+    assert_eq!(remembered(), [], "it is at home");
+    node.attach(std::slice::from_ref(&record), &pod).unwrap();
+    assert_eq!(remembered(), [None]);
+    node.links.remember_whole(claim, &sandbox);
+    assert_eq!(remembered(), [Some(sandbox)]);
+    assert_eq!(node.detach(&record, Some(&pod)), []);
+    assert_eq!(remembered(), []);
 }
