@@ -151,7 +151,7 @@ impl Links {
         let snapshot = |link: &Link| {
             let features = ethtool.features(link.index);
             let features = features.map_err(|error| failed(&error))?;
-            Ok(home.snapshot(link, features.wanted))
+            Ok(home.snapshot(link, features.wanted.into()))
         };
         links.into_iter().map(snapshot).collect()
     }

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::convert;
 use crate::inventory::View;
 
-/// Taints the entries of devices in use that do not work. `standing` are the entries of the pool as it stands, by name:
+/// Taints the entries of devices in use that do not work. `standing` gives the entries of the pool as it stands, by name:
 /// a taint that is there already keeps its time, whoever has restarted since.
 pub fn taint(
     api: ResourceApi,
     driver: &DriverName,
     view: &View,
-    standing: &BTreeMap<String, Value>,
+    standing: impl FnOnce() -> BTreeMap<String, Value>,
     entries: &mut [Value],
 ) {
     let faults: BTreeMap<&str, &DeviceFault> = view
@@ -29,6 +29,7 @@ pub fn taint(
     if faults.is_empty() {
         return;
     }
+    let standing = standing();
     for entry in entries {
         let name = convert::device_name(entry).map(str::to_owned);
         let fault = name.as_deref().and_then(|name| faults.get(name));
@@ -133,7 +134,7 @@ mod tests {
             )
         };
         let standing = standing.iter().map(named).collect();
-        taint(api, &driver(), view, &standing, &mut wanted);
+        taint(api, &driver(), view, || standing, &mut wanted);
         wanted
     }
 

@@ -48,6 +48,14 @@ impl Node {
         Self::with_home(None)
     }
 
+    /// With claim c in sandbox s1 of pod p.
+    async fn lent() -> Self {
+        let node = Self::new();
+        node.hook.records.commit(record("c", &["p"]));
+        node.run("s1", "p").await.unwrap();
+        node
+    }
+
     fn with_home(home: Option<NetnsId>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let hook = Arc::new(hook_in(dir.path(), home));

@@ -9,12 +9,12 @@
 
 mod failure;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use network_driver_common::fail::{self, Point};
 use network_driver_common::model::{
-    Attachment, ClaimUid, DriverName, Feature, IfName, Protected, Record,
+    Attachment, ClaimUid, DriverName, IfName, Protected, Record, WantedFeatures,
 };
 use network_driver_common::telemetry;
 use network_driver_common::wire::AttachedInterface;
@@ -96,7 +96,7 @@ impl<'a> Departure<'a> {
                     claim: &record.claim.uid,
                     attachment,
                     link: link.clone(),
-                    features: features.map_err(read("node"))?.wanted,
+                    features: features.map_err(read("node"))?.wanted.into(),
                 });
             }
         }
@@ -295,7 +295,7 @@ pub(crate) struct Trip<'r> {
     /// The link at home.
     link: Link,
     /// Its offload features there.
-    features: BTreeMap<Feature, bool>,
+    features: WantedFeatures,
 }
 
 impl Trip<'_> {

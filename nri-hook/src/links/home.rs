@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use network_driver_common::model::{Feature, Protected, Snapshot};
+use network_driver_common::model::{Protected, Snapshot, WantedFeatures};
 use network_driver_netlink::uplink::{UplinkReason, protected_links};
 use network_driver_netlink::{Link, RequestError, RouteEntry, Socket};
 
@@ -125,7 +125,7 @@ impl Home {
     }
 
     /// What the link looks like, with its offload features, which are asked of each link alone.
-    pub(crate) fn snapshot(&self, link: &Link, features: BTreeMap<Feature, bool>) -> Snapshot {
+    pub(crate) fn snapshot(&self, link: &Link, features: WantedFeatures) -> Snapshot {
         snapshot::take(link, &self.belongings, features)
     }
 }

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use network_driver_common::model::{Feature, IfName, Snapshot, SnapshotAddress, SnapshotRoute};
+use network_driver_common::model::{
+    Feature, IfName, Snapshot, SnapshotAddress, SnapshotRoute, WantedFeatures,
+};
 use network_driver_netlink::{Errno, Ethtool, Link, LinkChange, Netns, RequestError, Socket};
 
 use super::snapshot::{self, Belongings};
@@ -81,7 +83,7 @@ fn read(socket: &mut Socket, index: u32) -> Result<Present, RequestError> {
         routes: socket.routes_over(index)?,
         neighbors: socket.neighbors(Some(index))?,
     };
-    let snapshot = snapshot::take(&link, &belongings, BTreeMap::new());
+    let snapshot = snapshot::take(&link, &belongings, WantedFeatures::default());
     Ok(Present { link, snapshot })
 }
 

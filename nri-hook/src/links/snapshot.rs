@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use network_driver_common::model::{
-    Feature, IfName, SettableFlags, Settings, Snapshot, SnapshotAddress, SnapshotNeighbor,
-    SnapshotRoute,
+    IfName, SettableFlags, Settings, Snapshot, SnapshotAddress, SnapshotNeighbor, SnapshotRoute,
+    WantedFeatures,
 };
 use network_driver_netlink::{
     Address, Link, LinkSettings, Neighbor, RouteEntry, Sysctl, settings_by_name,
@@ -37,11 +37,7 @@ pub(crate) struct Belongings {
 }
 
 /// The state of a link at home, with its offload features as far as they are known.
-pub(crate) fn take(
-    link: &Link,
-    belongings: &Belongings,
-    features: BTreeMap<Feature, bool>,
-) -> Snapshot {
+pub(crate) fn take(link: &Link, belongings: &Belongings, features: WantedFeatures) -> Snapshot {
     let Belongings {
         taken,
         settings,
@@ -68,7 +64,7 @@ pub(crate) fn take(
             .unwrap_or_default(),
         flags: Some(SettableFlags::from_bits(link.flags.bits())),
         parameters: settings.map(LinkSettings::parameters).unwrap_or_default(),
-        features: features.into(),
+        features,
     }
 }
 

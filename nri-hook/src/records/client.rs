@@ -381,8 +381,6 @@ impl<D: Devices> Hook<D> {
             records,
             incomplete,
         } = list;
-        let told = records.iter().map(|record| &record.claim.uid);
-        let told: HashSet<_> = told.cloned().collect();
         let holdings: HashMap<_, _> = self.sandboxes.holdings().into_iter().collect();
         // Also one that lacks a device: the others are in the pod.
         let in_pod = |claim: &ClaimUid| {
@@ -393,15 +391,20 @@ impl<D: Devices> Hook<D> {
             .records
             .replace(records, |claim| incomplete || in_pod(claim));
         self.reports.keep_all();
-        for record in lacking {
+        for record in &lacking {
             let holding = holdings.get(&record.claim.uid);
-            self.give_back(&record, holding.map(|holding| &holding.sandbox));
+            self.give_back(record, holding.map(|holding| &holding.sandbox));
         }
-        for (claim, holding) in holdings.iter().filter(|(claim, _)| told.contains(*claim)) {
-            let record = self.records.committed(claim);
-            let known = record.and_then(|record| record.sandbox.clone());
+        let lacking: HashSet<_> = lacking.iter().map(|record| &record.claim.uid).collect();
+        for (claim, holding) in holdings
+            .iter()
+            .filter(|(claim, _)| !lacking.contains(claim))
+        {
+            let Some(record) = self.records.committed(claim) else {
+                continue;
+            };
             if holding.state == HoldingState::Attached
-                && known.as_ref() != Some(&holding.sandbox)
+                && record.sandbox.as_ref() != Some(&holding.sandbox)
                 && !self.reports.is_waiting(claim)
             {
                 let what = Happened::Attached {

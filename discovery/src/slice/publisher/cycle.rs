@@ -274,11 +274,8 @@ impl<'a> Cycle<'a> {
     fn entries(&self, view: &View, standing: &[&Standing]) -> Vec<Value> {
         let Owner { api, driver, .. } = &self.owner;
         let mut entries = entries(*api, view, &self.kept);
-        if view.in_use.values().all(|used| used.fault.is_none()) {
-            return entries;
-        }
-        let standing = self.owner.standing_devices(standing);
-        taint(*api, driver, view, &standing, &mut entries);
+        let standing = || self.owner.standing_devices(standing);
+        taint(*api, driver, view, standing, &mut entries);
         entries
     }
 

@@ -19,9 +19,7 @@ async fn a_link_that_was_moved_and_not_marked_is_looked_for_in_its_pods_sandbox(
 
 #[tokio::test]
 async fn a_list_that_lacks_an_attached_claim_is_answered_by_a_report() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     let id = node.hook.reports.after(0)[0].id;
     node.hook.reports.acknowledge(id);
     node.list(&[]);
@@ -34,9 +32,7 @@ async fn a_list_that_lacks_an_attached_claim_is_answered_by_a_report() {
 
 #[tokio::test]
 async fn a_list_that_agrees_is_not_answered() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.hook.reports.acknowledge(1);
     let mut told = record("c", &["p"]);
     told.sandbox = Some("s1".parse().unwrap());
@@ -141,9 +137,7 @@ async fn a_claim_that_should_be_attached_and_is_nowhere_is_brought_home() {
 
 #[tokio::test]
 async fn a_sandbox_is_over_when_its_namespace_is_gone_not_when_the_list_lacks_it() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.log();
     node.hook.synchronize(Vec::new()).await;
     assert!(node.is_attached("c", "s1"));

@@ -56,9 +56,7 @@ async fn a_refused_check_carries_class_reason_and_sentence() {
 
 #[tokio::test]
 async fn a_release_brings_everything_home_and_forgets_the_claim() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.log();
     for _ in 0..2 {
         let answer = node.release("c").await;
@@ -74,9 +72,7 @@ async fn a_release_brings_everything_home_and_forgets_the_claim() {
 
 #[tokio::test]
 async fn a_release_is_refused_while_a_device_is_away() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.hook
         .devices
         .set(|state| state.away = BTreeSet::from([claim("c")]));

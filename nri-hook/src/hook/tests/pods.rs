@@ -59,9 +59,7 @@ async fn claims_are_attached_at_once_then_defined_reported_and_let_through_the_g
 
 #[tokio::test]
 async fn a_stop_brings_everything_home_and_repeating_it_does_nothing() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.log();
     for _ in 0..2 {
         node.stop("s1", "p").await;
@@ -172,9 +170,7 @@ async fn a_second_pod_of_a_claim_waits_and_is_attached_after_the_first() {
 
 #[tokio::test]
 async fn a_pods_new_sandbox_takes_over_and_a_late_stop_of_the_old_one_changes_nothing() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.run("s2", "p").await.unwrap();
     assert_eq!(node.log(), ["attach c", "detach c from pod", "attach c"]);
     node.stop("s1", "p").await;
@@ -285,9 +281,7 @@ async fn a_pod_that_ran_bare_is_attached_late() {
 
 #[tokio::test]
 async fn the_dump_shows_what_is_where() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     let dump = node.hook.dump(&crate::nri::Phase::Joining);
     assert_eq!(dump.runtime, "joining");
     assert_eq!(

@@ -16,9 +16,7 @@ fn told(node: &Node) -> Vec<String> {
 
 #[tokio::test]
 async fn a_device_that_is_away_is_reported_at_the_second_look_and_what_lasts_at_once() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     let stuck = |state: &mut FakeState| state.away = BTreeSet::from([claim("c")]);
     node.hook.devices.set(stuck);
     node.stop("s1", "p").await;
@@ -26,9 +24,7 @@ async fn a_device_that_is_away_is_reported_at_the_second_look_and_what_lasts_at_
     assert!(matches!(node.release("c").await, Answer::Refused(_)));
     assert_eq!(told(&node), ["device eth2 is stuck"]);
 
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.hook.devices.set(|state| {
         stuck(state);
         state.bent = BTreeSet::from([claim("c")]);
@@ -42,9 +38,7 @@ async fn a_device_that_is_away_is_reported_at_the_second_look_and_what_lasts_at_
 
 #[tokio::test]
 async fn a_look_at_what_is_away_is_repeated_after_a_while() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.hook
         .devices
         .set(|state| state.away = BTreeSet::from([claim("c")]));
@@ -138,9 +132,7 @@ async fn a_mark_at_home_that_nobody_knows_is_reported_once() {
 
 #[tokio::test]
 async fn a_quarantine_that_dra_plugin_has_not_heard_of_holds_for_a_claim_prepared_anew() {
-    let node = Node::new();
-    node.hook.records.commit(record("c", &["p"]));
-    node.run("s1", "p").await.unwrap();
+    let node = Node::lent().await;
     node.hook
         .devices
         .set(|state| state.bent = BTreeSet::from([claim("c")]));
