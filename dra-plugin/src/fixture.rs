@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use network_driver_common::model::{
-    Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity, Record,
-    Settings, Snapshot, WantedFeatures,
+    Attachment, AttributeValue, ClaimRef, Device, IfName, InterfaceConfig, LinkIdentity,
+    Quarantine, Record, Settings, Snapshot, WantedFeatures,
 };
 
 pub(crate) fn device(name: &str) -> Device {
@@ -64,5 +64,18 @@ pub(crate) fn record(uid: &str, devices: &[&str]) -> Record {
         prepared: SystemTime::UNIX_EPOCH,
         boot_id: "boot-1".into(),
         sandbox: None,
+    }
+}
+
+/// A device in quarantine.
+pub(crate) fn quarantine(name: &str) -> Quarantine {
+    let device = device(name);
+    Quarantine {
+        device: device.name,
+        identity: Some(device.identity),
+        reason: "bent".into(),
+        since: UNIX_EPOCH.checked_add(Duration::from_secs(1)),
+        claim: None,
+        lost: false,
     }
 }

@@ -165,37 +165,30 @@ fn message(said: Said) -> ClaimsSessionResponse {
 /// The whole list in pages, each made when it is asked for; the last is marked as such, and an empty list is one empty page.
 fn pages(
     records: Vec<Arc<Record>>,
-    quarantined: Quarantined,
+    quarantined: BTreeMap<DeviceName, Arc<Quarantine>>,
     complete: bool,
 ) -> impl Iterator<Item = Records> {
-    let count = records.len().div_ceil(PAGE).max(1);
+    let quarantined: Vec<_> = quarantined.into_values().collect();
+    let count = records.len().max(quarantined.len()).div_ceil(PAGE).max(1);
     (1..=count).map(move |number| {
         let before = number.saturating_sub(1).saturating_mul(PAGE);
-        let page = || records.iter().skip(before).take(PAGE);
+        let records = records.iter().skip(before).take(PAGE);
+        let quarantined = quarantined.iter().skip(before).take(PAGE);
         Records {
-            records: page().map(|record| (&**record).into()).collect(),
+            records: records.map(|record| (&**record).into()).collect(),
             synced: number == count,
             incomplete: number == count && !complete,
-            quarantined: page()
-                .flat_map(|record| in_quarantine(record, &quarantined))
-                .collect(),
+            quarantined: quarantined.map(|device| listed(device)).collect(),
         }
     })
 }
 
-type Quarantined = BTreeMap<DeviceName, Arc<Quarantine>>;
-
-/// The devices of a record that are in quarantine.
-fn in_quarantine(record: &Record, quarantined: &Quarantined) -> Vec<QuarantinedDevice> {
-    let devices = record.attachments.iter().map(|a| &a.device.name);
-    let quarantined = devices.filter_map(|device| quarantined.get(device));
-    quarantined
-        .map(|quarantine| QuarantinedDevice {
-            device: quarantine.device.to_string(),
-            reason: quarantine.reason.clone(),
-            lost: quarantine.lost,
-        })
-        .collect()
+fn listed(quarantine: &Quarantine) -> QuarantinedDevice {
+    QuarantinedDevice {
+        device: quarantine.device.to_string(),
+        reason: quarantine.reason.clone(),
+        lost: quarantine.lost,
+    }
 }
 
 /// What has to be handled in order: how a device is holds for the sandbox that was reported before, and the hook is ready
@@ -320,7 +313,7 @@ mod tests {
             let records: Vec<_> = (0..count)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages: Vec<_> = pages(records, Quarantined::new(), false).collect();
+            let pages: Vec<_> = pages(records, BTreeMap::new(), false).collect();
             let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
             assert_eq!(sizes, want);
             let synced = pages.iter().filter(|page| page.synced).count();

@@ -6,6 +6,7 @@
 
 mod book;
 mod codec;
+mod copies;
 mod disk;
 #[cfg(test)]
 mod fuzzing;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use book::{Book, BookError};
+use copies::CopyError;
 pub(crate) use disk::Disk;
 use network_driver_common::model::{ClaimUid, DeviceName, Quarantine, Record};
 
@@ -60,6 +62,9 @@ pub(crate) enum CommitError {
     /// The database refuses.
     #[error("write to the state database")]
     Write(#[source] sled::Error),
+    /// The copy of a device in quarantine.
+    #[error(transparent)]
+    Copy(CopyError),
     /// The disk refuses.
     #[error("sync the state database to disk")]
     Sync(#[source] std::io::Error),

@@ -30,6 +30,8 @@ struct State {
     by_pod: HashMap<PodUid, BTreeSet<ClaimUid>>,
     /// Also of claims that were released and that dra-plugin may name again, should it have died in between.
     quarantined: HashMap<ClaimUid, Bent>,
+    /// Devices that were in quarantine when dra-plugin gave its list.
+    listed: Vec<Quarantined>,
     protected: Arc<Protected>,
 }
 
@@ -81,6 +83,15 @@ impl Records {
     /// Keeps a record that is durable.
     pub(crate) fn commit(&self, record: Record) {
         self.state().put(record.into(), true);
+    }
+
+    /// Keeps a record that dra-plugin has lost, and this node remembers.
+    pub(crate) fn restore(&self, record: Record) {
+        let mut state = self.state();
+        let claim = record.claim.uid.clone();
+        state.put(record.into(), true);
+        let of_claim = state.devices_of(&claim, &state.listed);
+        state.quarantine(&claim, &of_claim);
     }
 
     /// Forgets a record whose prepare was given up, unless it is durable.
@@ -177,6 +188,12 @@ impl Records {
     /// Notes that devices of a claim are in quarantine: as it is prepared now, none of it is attached any more.
     pub(crate) fn quarantine(&self, claim: &ClaimUid, devices: &[Quarantined]) {
         self.state().quarantine(claim, devices);
+    }
+
+    /// Takes dra-plugin's whole list of devices in quarantine.
+    pub(crate) fn quarantine_listed(&self, devices: Vec<Quarantined>) {
+        self.quarantine_devices(&devices);
+        self.state().listed = devices;
     }
 
     /// Notes that devices are in quarantine, whichever claims they are of.

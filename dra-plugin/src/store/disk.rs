@@ -1,4 +1,4 @@
-//! The state database: sled in one folder, held by one process.
+//! The state database: sled in one folder, held by one process, and beside it the copies of what is in quarantine.
 //!
 //! | tree | key | value |
 //! | --- | --- | --- |
@@ -19,16 +19,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use network_driver_common::error::sentence;
 use network_driver_common::fail::{self, Point};
-use network_driver_common::model::DeviceName;
+use network_driver_common::model::{DeviceName, Quarantine};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sled::Transactional;
 use sled::transaction::{
     ConflictableTransactionError, TransactionError, TransactionResult, TransactionalTree,
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use super::codec::{decode, decode_quarantine, encode, encode_quarantine};
+use super::copies::{Copies, CopyError};
 use super::{Change, CommitError, Contents, Store};
 
 /// Number of the layout that this build writes.
@@ -37,6 +38,8 @@ const SCHEMA_KEY: &[u8] = b"schema";
 const INCOMPLETE_KEY: &[u8] = b"incomplete";
 /// Folder of the database in the state directory.
 const FOLDER: &str = "claims.sled";
+/// Folder of the copies.
+const COPIES: &str = "quarantine";
 
 /// Why the state database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +102,7 @@ pub(crate) struct Disk {
     claims: sled::Tree,
     devices: sled::Tree,
     quarantine: sled::Tree,
+    copies: Copies,
     /// The file that `sled` writes its log to.
     log: File,
     /// Declared last: unlocked once the database is closed.
@@ -164,16 +168,21 @@ impl Disk {
             path: dir.to_owned(),
             source,
         };
+        let other = |error| directory(io::Error::other(error));
         let disk = Self {
             claims: db.open_tree("claims").map_err(database)?,
             devices: db.open_tree("devices").map_err(database)?,
             quarantine: db.open_tree("quarantine").map_err(database)?,
+            copies: Copies::open(dir.join(COPIES)).map_err(other)?,
             db,
             log,
             _lock: lock,
         };
+        let copied = disk.copies.read().map_err(other)?;
+        disk.restore_quarantine(&copied).map_err(database)?;
         let mut contents = disk.load().map_err(database)?;
         contents.replaced = replaced;
+        disk.complete_copies(&copied, &contents.quarantined);
         let is_whole = disk.db.was_recovered() && contents.damaged.is_empty();
         contents.incomplete = disk.note_lost(!is_whole).map_err(database)?;
         disk.sync()
@@ -209,6 +218,14 @@ impl Disk {
         Ok((db, log))
     }
 
+    fn copy(&self, changes: &[Change]) -> Result<(), CopyError> {
+        changes.iter().try_for_each(|change| match change {
+            Change::Quarantine(quarantine) => self.copies.keep(quarantine),
+            Change::Readmit(device) => self.copies.remove(device),
+            Change::Put(_) | Change::Remove(_) | Change::Whole => Ok(()),
+        })
+    }
+
     fn load(&self) -> Result<Contents, sled::Error> {
         let mut contents = Contents::default();
         let damaged = self.db.open_tree("damaged")?;
@@ -237,6 +254,34 @@ impl Disk {
             contents.quarantined.extend(quarantine);
         }
         Ok(contents)
+    }
+
+    /// Puts back what the database has lost.
+    fn restore_quarantine(&self, copied: &[Quarantine]) -> Result<(), sled::Error> {
+        for copy in copied {
+            let device = copy.device.as_str();
+            if !self.quarantine.contains_key(device)? {
+                warn!(
+                    device,
+                    reason = copy.reason,
+                    "device in quarantine: the database had lost it"
+                );
+                self.quarantine.insert(device, encode_quarantine(copy))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy that is missing costs nothing as long as the database is there.
+    fn complete_copies(&self, copied: &[Quarantine], quarantined: &[Quarantine]) {
+        for quarantine in quarantined
+            .iter()
+            .filter(|quarantine| !copied.contains(quarantine))
+        {
+            if let Err(failed) = self.copies.keep(quarantine) {
+                error!(device = %quarantine.device, err = sentence(&failed), "no copy of a device in quarantine");
+            }
+        }
     }
 
     /// Notes that records are lost, if any are; whether that was noted and not taken back.
@@ -284,6 +329,7 @@ impl Store for Disk {
             let removed = self.db.remove(INCOMPLETE_KEY);
             removed.map_err(CommitError::Write)?;
         }
+        self.copy(changes).map_err(CommitError::Copy)?;
         let trees = (&self.claims, &self.devices, &self.quarantine);
         let done: TransactionResult<(), CommitError> =
             trees.transaction(|(claims, devices, quarantine)| {

@@ -98,7 +98,7 @@ impl<D: Devices> Hook<D> {
         let lost: Vec<_> = lost.cloned().collect();
         for record in &lost {
             warn!(claim = %record.claim, claimUID = %record.claim.uid, "dra-plugin has lost the record of a claim that is away");
-            self.records.commit(record.clone());
+            self.records.restore(record.clone());
         }
         let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
         let claims = lost.iter().map(|record| record.claim.uid.clone()).collect();

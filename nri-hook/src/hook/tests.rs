@@ -33,7 +33,7 @@ use crate::testing::{
 fn complete(records: &[Record]) -> List {
     List {
         records: records.iter().cloned().map(Arc::new).collect(),
-        incomplete: false,
+        ..List::default()
     }
 }
 

@@ -138,7 +138,7 @@ struct Session<'a, D> {
     confirmed: watch::Receiver<bool>,
     /// Pages of a list that is still coming in.
     pages: Vec<Arc<Record>>,
-    /// Devices of those records that are in quarantine.
+    /// Devices in quarantine, of the same pages.
     quarantined: Vec<Quarantined>,
     /// Whether a whole list has come.
     synced: bool,
@@ -283,6 +283,7 @@ impl<'a, D: Devices> Session<'a, D> {
         if page.synced {
             let list = List {
                 records: std::mem::take(&mut self.pages),
+                quarantined: std::mem::take(&mut self.quarantined),
                 incomplete: page.incomplete,
             };
             info!(
@@ -290,10 +291,7 @@ impl<'a, D: Devices> Session<'a, D> {
                 incomplete = list.incomplete,
                 "records received"
             );
-            let quarantined = std::mem::take(&mut self.quarantined);
             self.client.hook.take_records(list);
-            // Before anything is attached from them: nothing has been awaited.
-            self.client.hook.records.quarantine_devices(&quarantined);
             self.synced = true;
             self.phase.mark_changed();
             self.client.received.send_replace(true);
@@ -369,7 +367,9 @@ fn readiness(phase: &Phase, confirmation: &Confirmation) -> wire::Readiness {
 pub(crate) struct List {
     /// All its records.
     pub(crate) records: Vec<Arc<Record>>,
-    /// Whether it has lost some.
+    /// All devices in quarantine.
+    pub(crate) quarantined: Vec<Quarantined>,
+    /// Whether it has lost records.
     pub(crate) incomplete: bool,
 }
 
@@ -379,6 +379,7 @@ impl<D: Devices> Hook<D> {
     pub(crate) fn take_records(&self, list: List) {
         let List {
             records,
+            quarantined,
             incomplete,
         } = list;
         let holdings: HashMap<_, _> = self.sandboxes.holdings().into_iter().collect();
@@ -415,6 +416,8 @@ impl<D: Devices> Hook<D> {
                     .add(claim, holding.pod.as_ref(), &holding.sandbox, what);
             }
         }
+        // Before anything is attached: nothing has been awaited.
+        self.records.quarantine_listed(quarantined);
         self.quarantine_what_is_not_told();
         self.catch_up_soon();
     }

@@ -2,10 +2,10 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use network_driver_common::model::{Quarantine, Record};
+use network_driver_common::model::Record;
 
 use super::*;
-use crate::fixture::record;
+use crate::fixture::{quarantine, record};
 
 fn put(record: Record) -> Change {
     Change::Put(Arc::new(record))
@@ -14,18 +14,6 @@ fn put(record: Record) -> Change {
 fn uids(contents: &Contents) -> Vec<&str> {
     let uids = contents.records.iter().map(|r| r.claim.uid.as_str());
     uids.collect()
-}
-
-fn quarantine(device: &str) -> Quarantine {
-    let attachment = record("c-2", &[device]).attachments.remove(0);
-    Quarantine {
-        device: attachment.device.name.clone(),
-        identity: Some(attachment.device.identity.clone()),
-        reason: "bent".into(),
-        since: UNIX_EPOCH.checked_add(std::time::Duration::from_secs(1)),
-        claim: None,
-        lost: false,
-    }
 }
 
 #[test]
@@ -70,6 +58,42 @@ fn a_device_stays_in_quarantine_though_its_entry_is_damaged() {
     };
     assert_eq!(found.device.as_str(), "eth2");
     assert!(found.reason.contains("cannot be read"), "{}", found.reason);
+}
+
+#[test]
+fn what_is_in_quarantine_outlives_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let [eth1, eth2] = ["eth1", "eth2"].map(quarantine);
+    let (mut disk, _) = Disk::open(dir.path()).unwrap();
+    let changes = [&eth1, &eth2].map(|bent| Change::Quarantine(Arc::new(bent.clone())));
+    disk.commit(&changes).unwrap();
+    disk.commit(&[Change::Readmit(eth1.device)]).unwrap();
+    let left = [eth2];
+    for _ in 0..2 {
+        drop(disk);
+        fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
+        let contents;
+        (disk, contents) = Disk::open(dir.path()).unwrap();
+        assert_eq!(contents.quarantined, left);
+    }
+    drop(disk);
+    fs::remove_dir_all(dir.path().join(COPIES)).unwrap();
+    // Also where only the database has it.
+    let (disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(contents.quarantined, left);
+    assert_eq!(disk.copies.read().unwrap(), left);
+}
+
+#[test]
+fn what_cannot_be_copied_is_not_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _) = Disk::open(dir.path()).unwrap();
+    fs::remove_dir(dir.path().join(COPIES)).unwrap();
+    let bent = Change::Quarantine(Arc::new(quarantine("eth1")));
+    let failed = disk.commit(&[bent]).unwrap_err();
+    let want = format!("write {}", dir.path().join(COPIES).join("eth1").display());
+    assert_eq!(failed.to_string(), want);
+    assert!(disk.quarantine.is_empty());
 }
 
 #[test]

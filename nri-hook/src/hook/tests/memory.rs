@@ -181,8 +181,8 @@ async fn of_an_incomplete_list_every_record_is_given_back() {
     }
     node.hook.sandboxes.leave(&claim("leaving"));
     node.hook.take_records(List {
-        records: Vec::new(),
         incomplete: true,
+        ..List::default()
     });
     let mut all = given_back(&node.hook);
     all.sort();

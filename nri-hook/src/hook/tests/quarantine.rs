@@ -1,6 +1,7 @@
 //! What is not home as it was, or not yet.
 
 use super::*;
+use crate::links::{Plight, Quarantined};
 
 /// What the waiting reports say is not home as it was.
 fn told(node: &Node) -> Vec<String> {
@@ -152,4 +153,24 @@ async fn a_quarantine_that_dra_plugin_has_not_heard_of_holds_for_a_claim_prepare
     anew.prepared += Duration::from_secs(1);
     node.order(Kind::Commit((&anew).into())).await;
     node.run("s4", "p").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_that_the_node_alone_remembers_gets_no_device_in_quarantine() {
+    let node = Node::new();
+    let kept = record("c", &["p"]);
+    let quarantined = Quarantined {
+        device: kept.attachments[0].device.name.clone(),
+        reason: "device eth2 is bent".into(),
+        plight: Plight::Bent,
+    };
+    node.hook.devices.set(|state| state.kept = vec![kept]);
+    node.hook.take_records(List {
+        quarantined: vec![quarantined],
+        incomplete: true,
+        ..List::default()
+    });
+    node.hook.synchronize(vec![node.pod("s1", "p")]).await;
+    let refused = node.run("s2", "p").await.unwrap_err();
+    assert!(refused.contains("device eth2 is bent"), "{refused}");
 }

@@ -164,5 +164,20 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(CatchUp),
             ],
         ),
+        (
+            "a device in quarantine was lent: of a claim that the node alone remembered, nobody asked which of its devices are",
+            vec![
+                calm(Prepare(0, No)),
+                calm(Run(0)),
+                troubled(Run(0), Fails(0)),
+                troubled(CatchUp, Fails(0)),
+                calm(KillHook),
+                calm(LoseDatabase),
+                calm(StartHook),
+                troubled(Run(0), Fails(2)),
+                calm(CatchUp),
+                calm(CatchUp),
+            ],
+        ),
     ]
 }

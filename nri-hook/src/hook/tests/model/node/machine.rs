@@ -55,13 +55,13 @@ impl<K: Kernel> Node<K> {
                 Plight::Bent
             },
         });
-        let quarantined: Vec<_> = quarantined.collect();
+        let quarantined = quarantined.collect();
         let records = self.plugin.records.values().cloned();
         hook.take_records(List {
             records: records.map(Arc::new).collect(),
+            quarantined,
             incomplete: self.plugin.incomplete,
         });
-        hook.records.quarantine_devices(&quarantined);
         if let Some(running) = &mut self.hook
             && !running.registered
         {
