@@ -57,8 +57,10 @@ pub struct Rounds {
     pub kubelet: u64,
     /// Restarts of the runtime.
     pub runtime: u64,
-    /// Times that the API server is away, 20 seconds each.
+    /// Times that the API server is away.
     pub api: u64,
+    /// How long each time.
+    pub api_away: Duration,
     /// Changes to the earlier release and back.
     pub upgrade: u64,
     /// Sandboxes that are made again.
@@ -141,7 +143,10 @@ impl What {
             Self::Database => rounds::run(setup, Fault::DatabaseLost, rounds, seed).await,
             Self::Kubelet => rounds::run(setup, Fault::KubeletRestart, rounds, seed).await,
             Self::Runtime => rounds::run(setup, Fault::RuntimeRestart, rounds, seed).await,
-            Self::Api => rounds::run(setup, Fault::ApiAway(API_AWAY), rounds, seed).await,
+            Self::Api => {
+                let fault = Fault::ApiAway(options.rounds.api_away);
+                rounds::run(setup, fault, rounds, seed).await
+            }
             Self::Upgrade => {
                 let previous = options.previous.as_deref().context(PREVIOUS)?;
                 let fault = Fault::Replaced(Binaries::find(Some(previous))?);
@@ -193,9 +198,6 @@ async fn run(options: &Options) -> anyhow::Result<Vec<Tally>> {
     }
     Ok(tallies)
 }
-
-/// How long the API server is away.
-const API_AWAY: Duration = Duration::from_secs(20);
 
 /// What an upgrade starts from.
 const PREVIOUS: &str = "no binaries of an earlier release (--previous)";

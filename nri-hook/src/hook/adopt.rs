@@ -1,7 +1,7 @@
 //! Working through the runtime's list of sandboxes: which are alive, and which devices are in them. The marks on the
 //! links say what an earlier life of this process attached; the CDI file says that it was whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,6 +58,31 @@ enum Look {
     Unreadable(SandboxId),
 }
 
+/// What an earlier life of this process left on the node.
+struct Left<'a> {
+    /// Claims whose records dra-plugin has lost.
+    lost: HashSet<ClaimUid>,
+    /// The sandbox in which a claim was whole before a device of it went.
+    whole: HashMap<&'a ClaimUid, &'a SandboxId>,
+    /// Claims whose id is defined; `None` where that cannot be read.
+    defined: Option<BTreeSet<ClaimUid>>,
+}
+
+impl Left<'_> {
+    /// Whether a claim was once whole in this sandbox. The id is defined last and taken away first: with it, it is so.
+    /// It is also so where record or node say it, should somebody have emptied the directory; and where the ids cannot be
+    /// read, nothing is taken from a pod on a guess.
+    fn was_whole(&self, record: &Record, sandbox: &SandboxId) -> bool {
+        let claim = &record.claim.uid;
+        record.sandbox.as_ref() == Some(sandbox)
+            || self.whole.get(claim) == Some(&sandbox)
+            || self
+                .defined
+                .as_ref()
+                .is_none_or(|defined| defined.contains(claim))
+    }
+}
+
 impl<D: Devices> Hook<D> {
     /// Takes the runtime's list in place of what is known.
     pub(super) async fn adopt(&self, pods: Vec<Pod>) {
@@ -101,12 +126,19 @@ impl<D: Devices> Hook<D> {
             self.records.restore(record.clone());
         }
         let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
-        let claims = lost.iter().map(|record| record.claim.uid.clone()).collect();
+        let left = Left {
+            lost: lost.iter().map(|record| record.claim.uid.clone()).collect(),
+            whole: kept
+                .iter()
+                .filter_map(|kept| Some((&kept.claim.uid, kept.sandbox.as_ref()?)))
+                .collect(),
+            defined,
+        };
         for live in &live {
-            self.adopt_sandbox(live, &claims, defined.as_ref());
+            self.adopt_sandbox(live, &left);
         }
         if unreadable.is_empty() {
-            self.leave_what_is_unmarked(&live, &kept, &claims).await;
+            self.leave_what_is_unmarked(&live, &kept, &left.lost).await;
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
@@ -118,7 +150,7 @@ impl<D: Devices> Hook<D> {
         }
         self.adopted.store(true, Ordering::Release);
         self.look_for_left_behind().await;
-        self.remove_stale_ids(&defined.unwrap_or_default());
+        self.remove_stale_ids(&left.defined.unwrap_or_default());
         self.count_interfaces();
         self.changed.notify_one();
         // Their ids are put in their present form, and their health is told.
@@ -153,12 +185,7 @@ impl<D: Devices> Hook<D> {
         }
     }
 
-    fn adopt_sandbox(
-        &self,
-        live: &Live,
-        lost: &HashSet<ClaimUid>,
-        defined: Option<&BTreeSet<ClaimUid>>,
-    ) {
+    fn adopt_sandbox(&self, live: &Live, left: &Left<'_>) {
         let Live { pod, marked, .. } = live;
         for (claim, links) in marked {
             if let Some(holding) = self.sandboxes.holding(claim) {
@@ -174,25 +201,20 @@ impl<D: Devices> Hook<D> {
                     "a link carries the mark of a claim that is not this pod's, or unknown: ignored");
                 continue;
             };
-            // The id is defined last and taken away first: with it, what is there is whole. It is also whole where the
-            // record says that it was, should somebody have emptied the directory; and where the ids cannot be read,
-            // nothing is taken from a pod on a guess.
-            let known = record.sandbox.as_ref();
-            let defined = known == Some(&pod.sandbox)
-                || defined.is_none_or(|defined| defined.contains(claim));
-            let whole = defined && links.len() == record.attachments.len();
-            let state = match (whole, defined) {
+            let was_whole = left.was_whole(&record, &pod.sandbox);
+            let whole = was_whole && links.len() == record.attachments.len();
+            let state = match (whole, was_whole) {
                 (true, _) => HoldingState::Attached,
-                // It was whole once: a device is gone, and the pod keeps the others.
+                // A device is gone, and the pod keeps the others.
                 (false, true) => HoldingState::Incomplete,
                 (false, false) => HoldingState::Leaving,
             };
             info!(claimUID = %claim, pod = %pod.owner, sandbox = %pod.sandbox, whole, "claim adopted");
             let interfaces = interfaces(&record, links);
-            if lost.contains(claim) {
+            if left.lost.contains(claim) {
                 self.give_back(&record, Some(&pod.sandbox));
             }
-            if whole && known != Some(&pod.sandbox) {
+            if whole && record.sandbox.as_ref() != Some(&pod.sandbox) {
                 let took = Duration::ZERO;
                 let what = Happened::Attached {
                     interfaces: interfaces.clone(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use network_driver_tests::program;
@@ -33,9 +34,12 @@ struct Args {
     /// Restarts of the container runtime [default: 50, short: 2]
     #[arg(long, value_name = "N")]
     runtime: Option<u64>,
-    /// Times that the API server is away, 20 seconds each [default: 6, short: 1]
+    /// Times that the API server is away [default: 3, short: 1]
     #[arg(long, value_name = "N")]
     api: Option<u64>,
+    /// Seconds that it is away each time [default: 120, short: 20]
+    #[arg(long, value_name = "SECONDS")]
+    api_away: Option<u64>,
     /// Changes to the daemons of --previous and back [default: 100, short: 2]
     #[arg(long, value_name = "N")]
     upgrade: Option<u64>,
@@ -75,7 +79,8 @@ impl Args {
             database: or(self.database, 100, 2),
             kubelet: or(self.kubelet, 50, 2),
             runtime: or(self.runtime, 50, 2),
-            api: or(self.api, 6, 1),
+            api: or(self.api, 3, 1),
+            api_away: Duration::from_secs(or(self.api_away, 120, 20)),
             upgrade: or(self.upgrade, 100, 2),
             sandboxes: or(self.sandboxes, 400, 10),
             leaks: or(self.leaks, 10_000, 0),

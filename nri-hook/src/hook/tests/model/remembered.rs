@@ -179,5 +179,19 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(CatchUp),
             ],
         ),
+        (
+            "a running pod's other device was taken: hook and dra-plugin had died, and the list told of no sandbox",
+            vec![
+                calm(Prepare(2, No)),
+                calm(KillPlugin),
+                calm(Run(2)),
+                calm(Start(2, 2)),
+                calm(Unplug(0)),
+                calm(KillHook),
+                calm(StartPlugin),
+                calm(StartHook),
+                calm(CatchUp),
+            ],
+        ),
     ]
 }
