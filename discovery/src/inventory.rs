@@ -196,7 +196,16 @@ impl Inventory {
         }
         let old = std::mem::replace(&mut entry.link, link);
         let new = &entry.link;
-        let joins = |link: &Link| (link.master, link.parent, link.parent_netnsid);
+        let joins = |link: &Link| {
+            let Link {
+                master,
+                parent,
+                parent_netnsid,
+                vxlan_lower,
+                ..
+            } = link;
+            (*master, *parent, *parent_netnsid, *vxlan_lower)
+        };
         if old.name != new.name {
             // Others name it in their reasons and attributes.
             self.dirty.links.extend(self.links.keys());

@@ -55,6 +55,9 @@ pub struct Link {
     pub parent: Option<u32>,
     /// `IFLA_LINK_NETNSID`: the namespace of the parent, if it is another one.
     pub parent_netnsid: Option<i32>,
+    /// `IFLA_VXLAN_LINK`: the link of this namespace that a VXLAN sends over. When that one leaves it, the kernel deletes the
+    /// VXLAN (`vxlan_handle_lowerdev_unregister`).
+    pub vxlan_lower: Option<u32>,
     /// `IFLA_OPERSTATE`.
     pub operstate: OperState,
     /// `IFLA_CARRIER`.
@@ -228,6 +231,9 @@ impl LinkMessage {
                 altnames: parts.altnames,
                 master: parts.master,
                 parent_netnsid: parts.parent_netnsid,
+                vxlan_lower: parts
+                    .vxlan_lower
+                    .filter(|lower| *lower != 0 && parts.parent_netnsid.is_none()),
                 operstate: OperState::from_number(parts.operstate),
                 carrier: parts.carrier,
                 bus: parts
@@ -258,6 +264,7 @@ struct Parts<'a> {
     master: Option<u32>,
     parent: Option<u32>,
     parent_netnsid: Option<i32>,
+    vxlan_lower: Option<u32>,
     operstate: Option<u8>,
     carrier: bool,
     bus: Option<String>,
@@ -296,12 +303,26 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    fn take_info(&mut self, value: &[u8]) -> Result<(), Malformed> {
+    fn take_info(&mut self, value: &'a [u8]) -> Result<(), Malformed> {
+        let mut data = None;
         for attribute in Attributes::new(value) {
             match attribute? {
                 (ifla::INFO_KIND, value) => self.kind = Some(text(value)),
+                (ifla::INFO_DATA, value) => data = Some(value),
                 (ifla::INFO_SLAVE_KIND, value) => self.slave_kind = Some(text(value)),
                 _ => {}
+            }
+        }
+        match data {
+            Some(data) if self.kind.as_deref() == Some("vxlan") => self.take_vxlan(data),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_vxlan(&mut self, data: &[u8]) -> Result<(), Malformed> {
+        for attribute in Attributes::new(data) {
+            if let (ifla::VXLAN_LINK, lower) = attribute? {
+                self.vxlan_lower = Some(number(lower)?);
             }
         }
         Ok(())

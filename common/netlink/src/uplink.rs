@@ -6,7 +6,8 @@
 //! - links with a default route of any table, each next hop counted;
 //! - links that hold an address the node is known by, or lead to one (the caller looks those routes up; where the kernel
 //!   may take any of several next hops, each counts);
-//! - links that the operator names, by whichever of their names.
+//! - links that the operator names, by whichever of their names;
+//! - links that a VXLAN sends over: the kernel would delete it when they leave.
 //!
 //! Whoever has no routes (a dump that failed) must not ask here but protect everything.
 
@@ -32,6 +33,8 @@ pub enum UplinkReason {
     RouteTo(IpAddr),
     /// The operator protects it by name.
     Operator,
+    /// The VXLAN of this name sends over it.
+    Carries(IfName),
     /// It is joined to such a link.
     Joined {
         /// How the two lie to each other.
@@ -63,6 +66,7 @@ impl fmt::Display for UplinkReason {
             Self::Address(address) => write!(f, "holds the node's address {address}"),
             Self::RouteTo(address) => write!(f, "is the way to {address}"),
             Self::Operator => f.write_str("is protected by configuration"),
+            Self::Carries(tunnel) => write!(f, "carries the tunnel {tunnel}"),
             Self::Joined {
                 relation,
                 to,
@@ -125,6 +129,9 @@ pub fn protected_links<'a>(
         let mut named = protected.interfaces.iter();
         if named.any(|name| is_called(link, name)) {
             seed(link.index, UplinkReason::Operator);
+        }
+        if let Some(lower) = link.vxlan_lower {
+            seed(lower, UplinkReason::Carries(link.name.clone()));
         }
     }
     close(links, seeds)

@@ -26,6 +26,7 @@ pub(crate) fn link(index: u32, name: &str) -> Link {
         master: None,
         parent: None,
         parent_netnsid: None,
+        vxlan_lower: None,
         operstate: OperState::Up,
         carrier: true,
         bus: Some(ParentDevice {

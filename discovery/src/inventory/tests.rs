@@ -145,6 +145,31 @@ fn a_change_that_no_attribute_shows_makes_no_view() {
 }
 
 #[test]
+fn a_card_is_held_back_while_a_tunnel_sends_over_it() {
+    let mut inventory = with(&[nic(1, "a"), nic(2, "b")]);
+    let tunnel = Link {
+        vxlan_lower: Some(1),
+        ..virtual_link(3, "flannel.1", "vxlan")
+    };
+    inventory.apply(Event::Link(tunnel.clone()));
+    assert!(inventory.settle());
+    assert_eq!(
+        shown(&inventory)[..2],
+        ["a carries the tunnel flannel.1", "b offered as b"]
+    );
+    // `ip link set flannel.1 type vxlan dev b`
+    inventory.apply(Event::Link(Link {
+        vxlan_lower: Some(2),
+        ..tunnel
+    }));
+    assert!(inventory.settle());
+    assert_eq!(
+        shown(&inventory)[..2],
+        ["a offered as a", "b carries the tunnel flannel.1"]
+    );
+}
+
+#[test]
 fn a_rename_is_another_device_and_shows_in_what_others_say() {
     let port = Link {
         master: Some(1),

@@ -41,4 +41,5 @@ pub(crate) const INFO_SLAVE_KIND: u16 = 4;
 pub(crate) const VETH_PEER: u16 = 1;
 pub(crate) const MACVLAN_MODE: u16 = 1;
 pub(crate) const VLAN_ID: u16 = 1;
+pub(crate) const VXLAN_LINK: u16 = 3;
 pub(crate) const VRF_TABLE: u16 = 1;

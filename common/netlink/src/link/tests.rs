@@ -70,6 +70,35 @@ fn only_a_link_that_goes_to_another_namespace_has_moved() {
     assert!(LinkMessage::parse(&moved).unwrap().unwrap().moved);
 }
 
+/// An attribute as the kernel lays it out.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len()).unwrap().saturating_add(4);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+#[test]
+fn a_vxlan_names_the_link_of_its_namespace_that_it_sends_over() {
+    let lower = |kind: &str, lower: &[u8], netnsid: &[u8]| {
+        let data = attribute(ifla::VXLAN_LINK, lower);
+        let kind = attribute(ifla::INFO_KIND, kind.as_bytes());
+        let info = [kind, attribute(ifla::INFO_DATA, &data)].concat();
+        let name = attribute(ifla::IFNAME, b"flannel.1");
+        let info = attribute(ifla::LINKINFO, &info);
+        let body = [&[0; HEADER][..], &name, &info, netnsid].concat();
+        LinkMessage::parse(&body).map(|link| link.unwrap().link.vxlan_lower)
+    };
+    let seven = 7_u32.to_ne_bytes();
+    assert_eq!(lower("vxlan", &seven, &[]).unwrap(), Some(7));
+    assert_eq!(lower("vxlan", &[0; 4], &[]).unwrap(), None, "over none");
+    assert_eq!(lower("bond", &seven, &[]).unwrap(), None, "something else");
+    let elsewhere = attribute(ifla::LINK_NETNSID, &[0; 4]);
+    assert_eq!(lower("vxlan", &seven, &elsewhere).unwrap(), None);
+    assert!(lower("vxlan", &[7], &[]).is_err());
+}
+
 #[test]
 fn impossible_facts_are_refused() {
     let name = [9, 0, 3, 0, b'e', b't', b'h', b'0', 0, 0, 0, 0];

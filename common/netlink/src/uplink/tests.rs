@@ -20,6 +20,7 @@ fn link(index: u32, name: &str) -> Link {
         master: None,
         parent: None,
         parent_netnsid: None,
+        vxlan_lower: None,
         operstate: OperState::Up,
         carrier: true,
         bus: None,
@@ -255,4 +256,28 @@ fn the_operator_may_use_any_name_of_a_link() {
     };
     let found = shown(&links, &[], &[], &protected, &[]);
     assert_eq!(found, ["b is protected by configuration"]);
+}
+
+#[test]
+fn what_a_vxlan_sends_over_is_protected_with_what_it_is_made_of() {
+    let links = [
+        link(1, "a"),
+        link(2, "bond0"),
+        port(3, "b", 2),
+        Link {
+            vxlan_lower: Some(2),
+            ..link(4, "flannel.1")
+        },
+        link(5, "free"),
+    ];
+    let routes = [route("0.0.0.0/0", Some(1), &[], 1)];
+    let found = shown(&links, &routes, &[], &Protected::default(), &[]);
+    assert_eq!(
+        found,
+        [
+            "a carries the default route",
+            "bond0 carries the tunnel flannel.1",
+            "b is below bond0, which carries the tunnel flannel.1",
+        ]
+    );
 }

@@ -281,6 +281,7 @@ fn short(reason: Option<&UplinkReason>) -> String {
         Some(UplinkReason::Address(_)) => "address".to_owned(),
         Some(UplinkReason::RouteTo(_)) => "way".to_owned(),
         Some(UplinkReason::Operator) => "operator".to_owned(),
+        Some(UplinkReason::Carries(tunnel)) => format!("carries {tunnel}"),
         Some(UplinkReason::UnknownRoute) => "suspect".to_owned(),
         Some(UplinkReason::Joined { relation, to, .. }) => match relation {
             Relation::Below => format!("below {to}"),

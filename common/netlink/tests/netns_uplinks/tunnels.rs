@@ -43,6 +43,30 @@ const VXLAN: &[Topology] = &[
         node.route("0.0.0.0/0 dev vx0");
         node.is("nic0 way, nic1 free, nic2 free, vx0 default");
     }),
+    (
+        "a card beside the uplink carries the tunnel of pods",
+        |node| {
+            node.nics(3);
+            node.default("nic0");
+            let (id, lower) = (7_u32.to_ne_bytes(), node.index("nic1").to_ne_bytes());
+            node.make_with("vx0", "vxlan", None, &[(ID, &id), (LOWER, &lower)]);
+            node.is("nic0 default, nic1 carries vx0, nic2 free, vx0 free");
+            node.delete("vx0");
+            node.is("nic0 default, nic1 free, nic2 free");
+        },
+    ),
+    ("the kernel deletes a tunnel whose card leaves", |node| {
+        node.nics(2);
+        let (id, lower) = (7_u32.to_ne_bytes(), node.index("nic0").to_ne_bytes());
+        node.make_with("vx0", "vxlan", None, &[(ID, &id), (LOWER, &lower)]);
+        node.is("nic0 carries vx0, nic1 free, vx0 free");
+        let mut socket = node.home.socket().unwrap();
+        let (index, to) = (node.index("nic0"), node.far.netns());
+        socket
+            .move_link(index, to, &"moved".parse().unwrap())
+            .unwrap();
+        node.is("nic1 free");
+    }),
 ];
 
 const MACSEC: &[Topology] = &[

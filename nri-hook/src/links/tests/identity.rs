@@ -28,6 +28,7 @@ fn link(name: &str) -> Link {
         master: None,
         parent: None,
         parent_netnsid: None,
+        vxlan_lower: None,
         operstate: OperState::Unknown,
         carrier: false,
         bus: None,
