@@ -7,7 +7,7 @@
 //! - links that hold an address the node is known by, or lead to one (the caller looks those routes up; where the kernel
 //!   may take any of several next hops, each counts);
 //! - links that the operator names, by whichever of their names;
-//! - links that a VXLAN sends over: the kernel would delete it when they leave.
+//! - links that a VXLAN or a MACsec link sends over: the kernel deletes those when such a link leaves.
 //!
 //! Whoever has no routes (a dump that failed) must not ask here but protect everything.
 
@@ -33,7 +33,7 @@ pub enum UplinkReason {
     RouteTo(IpAddr),
     /// The operator protects it by name.
     Operator,
-    /// The VXLAN of this name sends over it.
+    /// The link of this name sends over it and would be deleted.
     Carries(IfName),
     /// It is joined to such a link.
     Joined {
@@ -66,7 +66,9 @@ impl fmt::Display for UplinkReason {
             Self::Address(address) => write!(f, "holds the node's address {address}"),
             Self::RouteTo(address) => write!(f, "is the way to {address}"),
             Self::Operator => f.write_str("is protected by configuration"),
-            Self::Carries(tunnel) => write!(f, "carries the tunnel {tunnel}"),
+            Self::Carries(above) => {
+                write!(f, "carries {above}, which the kernel would delete")
+            }
             Self::Joined {
                 relation,
                 to,
@@ -130,7 +132,7 @@ pub fn protected_links<'a>(
         if named.any(|name| is_called(link, name)) {
             seed(link.index, UplinkReason::Operator);
         }
-        if let Some(lower) = link.vxlan_lower {
+        if let Some(lower) = needs(link) {
             seed(lower, UplinkReason::Carries(link.name.clone()));
         }
     }
@@ -141,6 +143,13 @@ pub fn protected_links<'a>(
 pub fn matters(route: &RouteEntry, protected: &Protected) -> bool {
     let is_way = |to| leads_to(route, to);
     is_default(route) || !route.next_hops.is_empty() && protected.destinations.iter().any(is_way)
+}
+
+/// The link with which this one would go. Other kinds outlive the leave of what they are on (`NETDEV_UNREGISTER` in
+/// drivers/net/vxlan and macsec.c, against `reg_state` in the other drivers).
+fn needs(link: &Link) -> Option<u32> {
+    let is_macsec = link.kind.as_deref() == Some("macsec") && link.parent_netnsid.is_none();
+    link.vxlan_lower.or(link.parent.filter(|_| is_macsec))
 }
 
 fn is_default(route: &RouteEntry) -> bool {
@@ -200,8 +209,16 @@ fn close<'a>(
     found
 }
 
-/// The reason of a neighbour of a link that is protected for `reason`.
+/// The reason of a neighbour of a link that is protected for `reason`; `None` if it is not protected for that.
 fn step(reason: &UplinkReason, relation: Relation, name: Option<&IfName>) -> Option<UplinkReason> {
+    let seed = match reason {
+        UplinkReason::Joined { because, .. } => because,
+        seed => seed,
+    };
+    // What is above a link may leave without it.
+    if relation == Relation::Above && matches!(seed, UplinkReason::Carries(_)) {
+        return None;
+    }
     Some(match reason {
         UplinkReason::Joined {
             relation: before,

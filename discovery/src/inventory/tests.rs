@@ -155,7 +155,10 @@ fn a_card_is_held_back_while_a_tunnel_sends_over_it() {
     assert!(inventory.settle());
     assert_eq!(
         shown(&inventory)[..2],
-        ["a carries the tunnel flannel.1", "b offered as b"]
+        [
+            "a carries flannel.1, which the kernel would delete",
+            "b offered as b"
+        ]
     );
     // `ip link set flannel.1 type vxlan dev b`
     inventory.apply(Event::Link(Link {
@@ -165,7 +168,10 @@ fn a_card_is_held_back_while_a_tunnel_sends_over_it() {
     assert!(inventory.settle());
     assert_eq!(
         shown(&inventory)[..2],
-        ["a offered as a", "b carries the tunnel flannel.1"]
+        [
+            "a offered as a",
+            "b carries flannel.1, which the kernel would delete"
+        ]
     );
 }
 

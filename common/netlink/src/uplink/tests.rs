@@ -259,25 +259,29 @@ fn the_operator_may_use_any_name_of_a_link() {
 }
 
 #[test]
-fn what_a_vxlan_sends_over_is_protected_with_what_it_is_made_of() {
+fn what_a_link_goes_with_is_protected_with_what_it_is_made_of() {
     let links = [
-        link(1, "a"),
-        link(2, "bond0"),
-        port(3, "b", 2),
+        link(1, "bond0"),
+        port(2, "b", 1),
         Link {
-            vxlan_lower: Some(2),
-            ..link(4, "flannel.1")
+            vxlan_lower: Some(1),
+            ..link(3, "flannel.1")
         },
-        link(5, "free"),
+        link(4, "c"),
+        Link {
+            kind: Some("macsec".into()),
+            ..child(5, "sec0", 4)
+        },
+        link(6, "d"),
+        child(7, "d.5", 6),
     ];
-    let routes = [route("0.0.0.0/0", Some(1), &[], 1)];
-    let found = shown(&links, &routes, &[], &Protected::default(), &[]);
+    let found = shown(&links, &[], &[], &Protected::default(), &[]);
     assert_eq!(
         found,
         [
-            "a carries the default route",
-            "bond0 carries the tunnel flannel.1",
-            "b is below bond0, which carries the tunnel flannel.1",
+            "bond0 carries flannel.1, which the kernel would delete",
+            "b is below bond0, which carries flannel.1, which the kernel would delete",
+            "c carries sec0, which the kernel would delete",
         ]
     );
 }

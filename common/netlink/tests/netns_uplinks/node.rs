@@ -197,6 +197,17 @@ impl Node {
         self.home.add_rule_for(whose, table).unwrap();
     }
 
+    /// Moves a link to another namespace.
+    pub(crate) fn leaves(&self, name: &str) {
+        let mut socket = self.home.socket().unwrap();
+        let moved = socket.move_link(
+            self.index(name),
+            self.far.netns(),
+            &"moved".parse().unwrap(),
+        );
+        moved.unwrap();
+    }
+
     /// Addresses of the node and of the API server, as discovery has them from the API.
     pub(crate) fn known_by(&mut self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().unwrap());
@@ -281,7 +292,7 @@ fn short(reason: Option<&UplinkReason>) -> String {
         Some(UplinkReason::Address(_)) => "address".to_owned(),
         Some(UplinkReason::RouteTo(_)) => "way".to_owned(),
         Some(UplinkReason::Operator) => "operator".to_owned(),
-        Some(UplinkReason::Carries(tunnel)) => format!("carries {tunnel}"),
+        Some(UplinkReason::Carries(above)) => format!("carries {above}"),
         Some(UplinkReason::UnknownRoute) => "suspect".to_owned(),
         Some(UplinkReason::Joined { relation, to, .. }) => match relation {
             Relation::Below => format!("below {to}"),

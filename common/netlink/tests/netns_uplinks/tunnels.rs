@@ -55,16 +55,12 @@ const VXLAN: &[Topology] = &[
             node.is("nic0 default, nic1 free, nic2 free");
         },
     ),
-    ("the kernel deletes a tunnel whose card leaves", |node| {
+    ("a tunnel goes with its card", |node| {
         node.nics(2);
         let (id, lower) = (7_u32.to_ne_bytes(), node.index("nic0").to_ne_bytes());
         node.make_with("vx0", "vxlan", None, &[(ID, &id), (LOWER, &lower)]);
         node.is("nic0 carries vx0, nic1 free, vx0 free");
-        let mut socket = node.home.socket().unwrap();
-        let (index, to) = (node.index("nic0"), node.far.netns());
-        socket
-            .move_link(index, to, &"moved".parse().unwrap())
-            .unwrap();
+        node.leaves("nic0");
         node.is("nic1 free");
     }),
 ];
@@ -74,14 +70,21 @@ const MACSEC: &[Topology] = &[
         node.nics(2);
         node.make_with("sec0", "macsec", Some("nic0"), &[]);
         node.default("sec0");
-        node.is("nic0 below sec0, nic1 free, sec0 default");
+        node.is("nic0 carries sec0, nic1 free, sec0 default");
     }),
     ("sealed links on the uplink and beside it", |node| {
-        node.nics(2);
+        node.nics(3);
         node.default("nic0");
         node.make_with("sec0", "macsec", Some("nic0"), &[]);
         node.make_with("sec1", "macsec", Some("nic1"), &[]);
-        node.is("nic0 default, nic1 free, sec0 above nic0, sec1 free");
+        node.is("nic0 default, nic1 carries sec1, nic2 free, sec0 above nic0, sec1 free");
+    }),
+    ("a sealed link goes with its card", |node| {
+        node.nics(2);
+        node.make_with("sec0", "macsec", Some("nic0"), &[]);
+        node.is("nic0 carries sec0, nic1 free, sec0 free");
+        node.leaves("nic0");
+        node.is("nic1 free");
     }),
 ];
 
