@@ -55,9 +55,17 @@ struct State {
     containers: BTreeMap<String, Container>,
     /// Plugins that have been registered and synchronised so far.
     registrations: usize,
+    /// The longest time that a plugin took for an answer.
+    slowest: Duration,
     /// What the runtime would write to its log.
     log: Vec<String>,
     last_id: u64,
+}
+
+impl State {
+    fn answered(&mut self, took: Duration) {
+        self.slowest = self.slowest.max(took);
+    }
 }
 
 impl Shared {
@@ -124,6 +132,11 @@ impl Runtime {
     /// Plugins that have been registered and synchronised since the start.
     pub fn registrations(&self) -> usize {
         self.shared.lock().registrations
+    }
+
+    /// The longest time that a plugin has taken for an answer since the start; one that was too late counts as the limit.
+    pub fn slowest_answer(&self) -> Duration {
+        self.shared.lock().slowest
     }
 
     /// Whether a plugin is connected.

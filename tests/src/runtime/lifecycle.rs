@@ -1,6 +1,7 @@
 //! What the kubelet asks of a runtime: sandboxes and containers, with the plugins told in the runtime's own order.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use network_driver_proto::nri::Event;
@@ -234,7 +235,12 @@ impl Shared {
     {
         let plugins = self.lock().plugins.clone();
         for plugin in plugins.into_iter().filter(|plugin| plugin.wants(event)) {
-            match call(Arc::clone(&plugin)).await {
+            let called = Instant::now();
+            let answer = call(Arc::clone(&plugin)).await;
+            if !matches!(answer, Err(CallError::Closed)) {
+                self.lock().answered(called.elapsed());
+            }
+            match answer {
                 Ok(()) => {}
                 Err(CallError::Refused { message, .. }) => return Err(message),
                 Err(error) => {

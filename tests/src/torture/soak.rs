@@ -69,6 +69,8 @@ pub(super) async fn run(setup: &Setup, pods: u64, seed: u64) -> anyhow::Result<T
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     tally.add(&format!("{kills} kills"));
+    let slowest = bed.cluster.runtime.slowest_answer().as_millis();
+    tally.add(&format!("slowest answer of the hook {slowest} ms"));
     Ok(tally)
 }
 
