@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use crate::driver::Driver;
 use crate::hook::OpenSession;
 
-/// Records in a page.
+/// Records, and devices in quarantine, in a page.
 const PAGE: usize = 50;
 /// Longest wait for the hook's hello.
 const HELLO: Duration = Duration::from_secs(5);
@@ -300,22 +300,33 @@ impl SessionReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::record;
+    use crate::fixture::{quarantine, record};
 
     #[test]
-    fn records_come_in_pages_of_which_only_the_last_ends_the_list() {
-        for (count, want) in [
-            (0, &[0][..]),
-            (1, &[1][..]),
-            (50, &[50][..]),
-            (101, &[50, 50, 1][..]),
+    fn a_list_comes_in_pages_of_which_only_the_last_ends_it() {
+        for (records, devices, want) in [
+            (0, 0, &[(0, 0)][..]),
+            (1, 0, &[(1, 0)][..]),
+            (50, 50, &[(50, 50)][..]),
+            (101, 1, &[(50, 1), (50, 0), (1, 0)][..]),
+            (1, 101, &[(1, 50), (0, 50), (0, 1)][..]),
         ] {
-            let records: Vec<_> = (0..count)
+            let records: Vec<_> = (0..records)
                 .map(|n| Arc::new(record(&format!("c-{n}"), &[])))
                 .collect();
-            let pages: Vec<_> = pages(records, BTreeMap::new(), false).collect();
-            let sizes: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
-            assert_eq!(sizes, want);
+            let quarantined: BTreeMap<_, _> = (0..devices)
+                .map(|n| quarantine(&format!("eth{n}")))
+                .map(|quarantine| (quarantine.device.clone(), Arc::new(quarantine)))
+                .collect();
+            let devices: Vec<_> = quarantined.keys().map(ToString::to_string).collect();
+            let pages: Vec<_> = pages(records, quarantined, false).collect();
+            let sizes = pages
+                .iter()
+                .map(|page| (page.records.len(), page.quarantined.len()));
+            assert_eq!(sizes.collect::<Vec<_>>(), want);
+            let told = pages.iter().flat_map(|page| &page.quarantined);
+            let told: Vec<_> = told.map(|quarantined| quarantined.device.clone()).collect();
+            assert_eq!(told, devices);
             let synced = pages.iter().filter(|page| page.synced).count();
             assert!(synced == 1 && pages.last().unwrap().synced);
             assert!(pages.iter().all(|page| page.incomplete == page.synced));

@@ -6,11 +6,15 @@
 //! - links with a default route of any table, each next hop counted;
 //! - links that hold an address the node is known by, or lead to one (the caller looks those routes up; where the kernel
 //!   may take any of several next hops, each counts);
-//! - links that the operator names, by whichever of their names;
-//! - links that a VXLAN or a MACsec link sends over: the kernel deletes those when such a link leaves.
+//! - links that the operator names, by whichever of their names.
+//!
+//! Protected is also the link that a VXLAN or a MACsec link sends over, with what is below it: when it leaves, the kernel
+//! deletes the other (`NETDEV_UNREGISTER` in drivers/net/vxlan and macsec.c; VLANs, macvlans, ipvlans and IP tunnels
+//! stay). One that was made here and lies in another namespace by now is not in these tables, and not seen.
 //!
 //! Whoever has no routes (a dump that failed) must not ask here but protect everything.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
@@ -33,7 +37,7 @@ pub enum UplinkReason {
     RouteTo(IpAddr),
     /// The operator protects it by name.
     Operator,
-    /// The link of this name sends over it and would be deleted.
+    /// The VXLAN or MACsec link of this name sends over it.
     Carries(IfName),
     /// It is joined to such a link.
     Joined {
@@ -132,11 +136,13 @@ pub fn protected_links<'a>(
         if named.any(|name| is_called(link, name)) {
             seed(link.index, UplinkReason::Operator);
         }
-        if let Some(lower) = needs(link) {
-            seed(lower, UplinkReason::Carries(link.name.clone()));
-        }
     }
-    close(links, seeds)
+    let carriers = links.clone().filter_map(|link| {
+        let lower = goes_with(link)?;
+        Some((lower, UplinkReason::Carries(link.name.clone())))
+    });
+    let carriers = carriers.collect();
+    close(links, [seeds, carriers])
 }
 
 /// Whether [`protected_links`] looks at a route. Whoever keeps routes need not keep the others, which may be many.
@@ -145,9 +151,8 @@ pub fn matters(route: &RouteEntry, protected: &Protected) -> bool {
     is_default(route) || !route.next_hops.is_empty() && protected.destinations.iter().any(is_way)
 }
 
-/// The link with which this one would go. Other kinds outlive the leave of what they are on (`NETDEV_UNREGISTER` in
-/// drivers/net/vxlan and macsec.c, against `reg_state` in the other drivers).
-fn needs(link: &Link) -> Option<u32> {
+/// The link without which this one does not stay.
+fn goes_with(link: &Link) -> Option<u32> {
     let is_macsec = link.kind.as_deref() == Some("macsec") && link.parent_netnsid.is_none();
     link.vxlan_lower.or(link.parent.filter(|_| is_macsec))
 }
@@ -164,10 +169,11 @@ fn is_called(link: &Link, name: &IfName) -> bool {
     link.name == *name || link.altnames.iter().any(|other| other == name.as_bytes())
 }
 
-/// Spreads the seeds over everything that is joined to them.
+/// Spreads seeds over everything that is joined to them. Those of the second kind come after all that follows from the
+/// first, which say more and spread further.
 fn close<'a>(
     links: impl Iterator<Item = &'a Link> + Clone,
-    seeds: BTreeMap<u32, UplinkReason>,
+    seeds: [BTreeMap<u32, UplinkReason>; 2],
 ) -> BTreeMap<u32, UplinkReason> {
     let names: BTreeMap<u32, &IfName> = links.clone().map(|l| (l.index, &l.name)).collect();
     let mut joins: BTreeMap<u32, Vec<(u32, Relation)>> = BTreeMap::new();
@@ -193,17 +199,19 @@ fn close<'a>(
         }
     }
     let mut found: BTreeMap<u32, UplinkReason> = BTreeMap::new();
-    let mut next: VecDeque<(u32, UplinkReason)> = seeds.into_iter().collect();
-    while let Some((index, reason)) = next.pop_front() {
-        let std::collections::btree_map::Entry::Vacant(place) = found.entry(index) else {
-            continue;
-        };
-        for (neighbour, relation) in joins.get(&index).into_iter().flatten() {
-            if let Some(reason) = step(&reason, *relation, names.get(&index).copied()) {
-                next.push_back((*neighbour, reason));
+    for seeds in seeds {
+        let mut next: VecDeque<(u32, UplinkReason)> = seeds.into_iter().collect();
+        while let Some((index, reason)) = next.pop_front() {
+            let Entry::Vacant(place) = found.entry(index) else {
+                continue;
+            };
+            for (neighbour, relation) in joins.get(&index).into_iter().flatten() {
+                if let Some(reason) = step(&reason, *relation, names.get(&index).copied()) {
+                    next.push_back((*neighbour, reason));
+                }
             }
+            place.insert(reason);
         }
-        place.insert(reason);
     }
     found.retain(|index, _| names.contains_key(index));
     found

@@ -20,6 +20,9 @@ pub(super) enum DecodeError {
     /// A message that is none of ours.
     #[error("it does not say what it must")]
     Invalid(#[source] InvalidMessage),
+    /// An entry of another device.
+    #[error("it is of device {0}")]
+    Other(DeviceName),
 }
 
 pub(super) fn encode(record: &Record) -> Vec<u8> {
@@ -35,21 +38,29 @@ pub(super) fn encode_quarantine(quarantine: &Quarantine) -> Vec<u8> {
     seal(&bus::Quarantine::from(quarantine))
 }
 
+/// What was kept of this device.
+pub(super) fn decode_quarantine(
+    device: &DeviceName,
+    bytes: &[u8],
+) -> Result<Quarantine, DecodeError> {
+    let message = open::<bus::Quarantine>(bytes)?;
+    let quarantine = Quarantine::try_from(&message).map_err(DecodeError::Invalid)?;
+    if quarantine.device == *device {
+        Ok(quarantine)
+    } else {
+        Err(DecodeError::Other(quarantine.device))
+    }
+}
+
 /// A device must not leave quarantine because its entry is damaged: then the name is what is left.
-pub(super) fn decode_quarantine(device: DeviceName, bytes: &[u8]) -> Quarantine {
-    let message = open::<bus::Quarantine>(bytes);
-    let read =
-        message.and_then(|message| Quarantine::try_from(&message).map_err(DecodeError::Invalid));
-    match read {
-        Ok(quarantine) if quarantine.device == device => quarantine,
-        Ok(_) | Err(_) => Quarantine {
-            reason: format!("device {device} is in quarantine; why cannot be read any more"),
-            device,
-            identity: None,
-            since: None,
-            claim: None,
-            lost: false,
-        },
+pub(super) fn unreadable(device: DeviceName) -> Quarantine {
+    Quarantine {
+        reason: format!("device {device} is in quarantine; why cannot be read any more"),
+        device,
+        identity: None,
+        since: None,
+        claim: None,
+        lost: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The devices in quarantine once more, beside the database: a small file a device. Records that are lost come back from
 //! the hook, which sees what is in pods; a device in quarantine is at home, where it looks like any other.
 //!
-//! A device is in quarantine when either says so. Copies are changed first, and completed when the database is opened.
+//! Copies are changed before the database, and asked by one that is new or has lost something; else its word holds.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use network_driver_common::error::sentence;
 use network_driver_common::model::{DeviceName, Quarantine};
 use tracing::error;
 
-use super::codec::{decode_quarantine, encode_quarantine};
+use super::codec::{decode_quarantine, encode_quarantine, unreadable};
 
 /// Most bytes that are read of one file. A reason has at most 500 characters.
 const MAX_BYTES: u64 = 64 << 10;
@@ -62,13 +62,18 @@ impl Copies {
     pub(super) fn read(&self) -> Result<Vec<Quarantine>, CopyError> {
         let names = self.names()?.into_iter();
         let copies = names.map(|device| {
-            let bytes = self.bytes(&device).unwrap_or_else(|failed| {
-                error!(%device, err = sentence(&failed), "why a device is in quarantine is lost");
-                Vec::new()
-            });
-            decode_quarantine(device, &bytes)
+            let read = self.read_one(&device);
+            read.unwrap_or_else(|reason| {
+                error!(%device, err = reason, "copy of a device in quarantine cannot be read");
+                unreadable(device)
+            })
         });
         Ok(copies.collect())
+    }
+
+    fn read_one(&self, device: &DeviceName) -> Result<Quarantine, String> {
+        let bytes = self.bytes(device).map_err(|failed| sentence(&failed))?;
+        decode_quarantine(device, &bytes).map_err(|damaged| sentence(&damaged))
     }
 
     fn bytes(&self, device: &DeviceName) -> Result<Vec<u8>, CopyError> {
@@ -77,6 +82,24 @@ impl Copies {
         let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
         read.map_err(CopyError::of("read", path))?;
         Ok(bytes)
+    }
+
+    /// Has the copies say what the database says. A copy too few costs nothing as long as the database is there, and one too
+    /// many is not asked.
+    pub(super) fn settle(&self, copied: &[Quarantine], wanted: &[Quarantine]) {
+        let done = |device: &DeviceName, done: Result<(), CopyError>| {
+            if let Err(failed) = done {
+                error!(%device, err = sentence(&failed), "copy of a device in quarantine not as it should be");
+            }
+        };
+        for quarantine in wanted.iter().filter(|wanted| !copied.contains(wanted)) {
+            done(&quarantine.device, self.keep(quarantine));
+        }
+        for Quarantine { device, .. } in copied {
+            if !wanted.iter().any(|wanted| wanted.device == *device) {
+                done(device, self.remove(device));
+            }
+        }
     }
 
     /// Writes a copy in place of the former one.
@@ -99,9 +122,11 @@ impl Copies {
     pub(super) fn remove(&self, device: &DeviceName) -> Result<(), CopyError> {
         let path = self.folder.join(device.as_str());
         let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.and_then(|()| self.sync()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         };
+        // Also where nothing was: a removal whose sync failed is tried again.
+        let removed = removed.and_then(|()| self.sync());
         removed.map_err(CopyError::of("remove", path))
     }
 

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | default | `schema` | number of the layout, big-endian `u32` |
 //! | default | `incomplete` | nothing; there while records that were lost may be held by nri-hook alone |
+//! | default | `copies-read` | nothing; there since the copies of what is in quarantine were asked |
 //! | `claims` | claim UID | checksum and record |
 //! | `devices` | device | UID of the claim that holds it |
 //! | `quarantine` | device | checksum, why it could not be brought home, and the link behind it |
@@ -28,7 +29,7 @@ use sled::transaction::{
 };
 use tracing::{error, warn};
 
-use super::codec::{decode, decode_quarantine, encode, encode_quarantine};
+use super::codec::{decode, decode_quarantine, encode, encode_quarantine, unreadable};
 use super::copies::{Copies, CopyError};
 use super::{Change, CommitError, Contents, Store};
 
@@ -36,6 +37,7 @@ use super::{Change, CommitError, Contents, Store};
 const SCHEMA: u32 = 1;
 const SCHEMA_KEY: &[u8] = b"schema";
 const INCOMPLETE_KEY: &[u8] = b"incomplete";
+const COPIES_READ_KEY: &[u8] = b"copies-read";
 /// Folder of the database in the state directory.
 const FOLDER: &str = "claims.sled";
 /// Folder of the copies.
@@ -168,25 +170,24 @@ impl Disk {
             path: dir.to_owned(),
             source,
         };
-        let other = |error| directory(io::Error::other(error));
         let disk = Self {
             claims: db.open_tree("claims").map_err(database)?,
             devices: db.open_tree("devices").map_err(database)?,
             quarantine: db.open_tree("quarantine").map_err(database)?,
-            copies: Copies::open(dir.join(COPIES)).map_err(other)?,
+            copies: Copies::open(dir.join(COPIES)).map_err(|error| unusable(dir, error))?,
             db,
             log,
             _lock: lock,
         };
-        let copied = disk.copies.read().map_err(other)?;
-        disk.restore_quarantine(&copied).map_err(database)?;
         let mut contents = disk.load().map_err(database)?;
         contents.replaced = replaced;
-        disk.complete_copies(&copied, &contents.quarantined);
+        let copied = disk.copies.read().map_err(|error| unusable(dir, error))?;
+        let quarantined = disk.quarantined(&copied, !contents.damaged.is_empty());
+        contents.quarantined = quarantined.map_err(database)?;
         let is_whole = disk.db.was_recovered() && contents.damaged.is_empty();
         contents.incomplete = disk.note_lost(!is_whole).map_err(database)?;
-        disk.sync()
-            .map_err(|error| directory(io::Error::other(error)))?;
+        disk.sync().map_err(|error| unusable(dir, error))?;
+        disk.copies.settle(&copied, &contents.quarantined);
         Ok((disk, contents))
     }
 
@@ -247,41 +248,47 @@ impl Disk {
             }
         }
         self.rebuild_index(&contents)?;
-        for entry in &self.quarantine {
-            let (device, bytes) = entry?;
-            let name = String::from_utf8_lossy(&device).parse::<DeviceName>();
-            let quarantine = name.map(|name| decode_quarantine(name, &bytes));
-            contents.quarantined.extend(quarantine);
-        }
         Ok(contents)
     }
 
-    /// Puts back what the database has lost.
-    fn restore_quarantine(&self, copied: &[Quarantine]) -> Result<(), sled::Error> {
+    /// The devices in quarantine. What the database lacks of them, being new or damaged, is put back from the copies.
+    fn quarantined(
+        &self,
+        copied: &[Quarantine],
+        has_lost: bool,
+    ) -> Result<Vec<Quarantine>, sled::Error> {
+        let (mut found, mut damaged) = (BTreeMap::new(), Vec::new());
+        for entry in &self.quarantine {
+            let (device, bytes) = entry?;
+            let Ok(device) = String::from_utf8_lossy(&device).parse::<DeviceName>() else {
+                continue;
+            };
+            match decode_quarantine(&device, &bytes) {
+                Ok(quarantine) => drop(found.insert(device, quarantine)),
+                Err(_) => damaged.push(device),
+            }
+        }
+        let is_new = !self.db.contains_key(COPIES_READ_KEY)?;
         for copy in copied {
-            let device = copy.device.as_str();
-            if !self.quarantine.contains_key(device)? {
-                warn!(
-                    device,
-                    reason = copy.reason,
-                    "device in quarantine: the database had lost it"
-                );
-                self.quarantine.insert(device, encode_quarantine(copy))?;
+            let device = &copy.device;
+            let lacks = is_new || has_lost || damaged.contains(device);
+            if lacks && !found.contains_key(device) {
+                warn!(%device, reason = copy.reason, "device in quarantine: the database had lost it");
+                self.quarantine
+                    .insert(device.as_str(), encode_quarantine(copy))?;
+                found.insert(device.clone(), copy.clone());
             }
         }
-        Ok(())
-    }
-
-    /// A copy that is missing costs nothing as long as the database is there.
-    fn complete_copies(&self, copied: &[Quarantine], quarantined: &[Quarantine]) {
-        for quarantine in quarantined
-            .iter()
-            .filter(|quarantine| !copied.contains(quarantine))
-        {
-            if let Err(failed) = self.copies.keep(quarantine) {
-                error!(device = %quarantine.device, err = sentence(&failed), "no copy of a device in quarantine");
-            }
+        if is_new {
+            self.db.insert(COPIES_READ_KEY, &[])?;
         }
+        for device in damaged {
+            found.entry(device.clone()).or_insert_with(|| {
+                error!(%device, "why a device is in quarantine cannot be read any more");
+                unreadable(device)
+            });
+        }
+        Ok(found.into_values().collect())
     }
 
     /// Notes that records are lost, if any are; whether that was noted and not taken back.
@@ -413,6 +420,13 @@ fn schema(db: &sled::Db) -> Result<u32, sled::Error> {
         .as_ref()
         .try_into()
         .map_or(u32::MAX, u32::from_be_bytes))
+}
+
+fn unusable(dir: &Path, error: impl std::error::Error + Send + Sync + 'static) -> OpenError {
+    OpenError::Directory {
+        path: dir.to_owned(),
+        source: io::Error::other(error),
+    }
 }
 
 fn lock(dir: &Path) -> Result<Flock<File>, OpenError> {

@@ -62,7 +62,7 @@ enum Look {
 struct Left<'a> {
     /// Claims whose records dra-plugin has lost.
     lost: HashSet<ClaimUid>,
-    /// The sandbox in which a claim was whole before a device of it went.
+    /// The sandbox that the node remembers as having had all devices of a claim.
     whole: HashMap<&'a ClaimUid, &'a SandboxId>,
     /// Claims whose id is defined; `None` where that cannot be read.
     defined: Option<BTreeSet<ClaimUid>>,

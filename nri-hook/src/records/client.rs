@@ -42,10 +42,10 @@ const QUEUE: usize = 64;
 /// Orders being carried out at one time; more wait in the connection.
 const MAX_ORDERS: usize = 64;
 
-/// Records of one list. A node has some dozen.
+/// Records of one list, and devices in quarantine. A node has some dozen.
 const MAX_RECORDS: usize = 16_384;
 
-/// Longest message that is read: a page of 50 records.
+/// Longest message that is read: a page of 50 records and as many devices in quarantine.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// Waits between sessions.

@@ -285,3 +285,37 @@ fn what_a_link_goes_with_is_protected_with_what_it_is_made_of() {
         ]
     );
 }
+
+#[test]
+fn what_carries_a_tunnel_is_protected_for_more_where_there_is_more() {
+    let links = [
+        Link {
+            vxlan_lower: Some(3),
+            ..link(1, "flannel.1")
+        },
+        link(2, "a"),
+        link(3, "b"),
+        Link {
+            kind: Some("macsec".into()),
+            ..child(4, "sec0", 2)
+        },
+        child(5, "a.200", 2),
+        child(6, "b.200", 3),
+    ];
+    let protected = Protected {
+        interfaces: ["b".parse().unwrap()].into(),
+        ..Protected::default()
+    };
+    let routes = [route("0.0.0.0/0", Some(4), &[], 1)];
+    let found = shown(&links, &routes, &[], &protected, &[]);
+    assert_eq!(
+        found,
+        [
+            "a is below sec0, which carries the default route",
+            "b is protected by configuration",
+            "sec0 carries the default route",
+            "a.200 is joined to sec0, which carries the default route",
+            "b.200 is above b, which is protected by configuration",
+        ]
+    );
+}

@@ -70,7 +70,7 @@ const MACSEC: &[Topology] = &[
         node.nics(2);
         node.make_with("sec0", "macsec", Some("nic0"), &[]);
         node.default("sec0");
-        node.is("nic0 carries sec0, nic1 free, sec0 default");
+        node.is("nic0 below sec0, nic1 free, sec0 default");
     }),
     ("sealed links on the uplink and beside it", |node| {
         node.nics(3);

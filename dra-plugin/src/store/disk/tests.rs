@@ -45,19 +45,48 @@ fn what_was_committed_is_there_after_a_restart() {
 #[test]
 fn a_device_stays_in_quarantine_though_its_entry_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    {
+    let bent = quarantine("eth2");
+    let damage = |change: Option<Change>| {
         let (mut disk, _) = Disk::open(dir.path()).unwrap();
-        let bent = Change::Quarantine(Arc::new(quarantine("eth2")));
-        disk.commit(&[bent]).unwrap();
+        disk.commit(&Vec::from_iter(change)).unwrap();
         disk.quarantine.insert("eth2", "no entry").unwrap();
         disk.sync().unwrap();
-    }
+    };
+    damage(Some(Change::Quarantine(Arc::new(bent.clone()))));
+    let (disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(contents.quarantined, [bent], "as its copy says");
+    drop(disk);
+    damage(None);
+    fs::write(dir.path().join(COPIES).join("eth2"), "no copy").unwrap();
     let (_disk, contents) = Disk::open(dir.path()).unwrap();
     let [found] = &contents.quarantined[..] else {
         panic!("{:?}", contents.quarantined)
     };
     assert_eq!(found.device.as_str(), "eth2");
     assert!(found.reason.contains("cannot be read"), "{}", found.reason);
+}
+
+#[test]
+fn the_database_knows_better_than_a_copy_that_an_earlier_release_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _) = Disk::open(dir.path()).unwrap();
+    let bent = quarantine("eth1");
+    let change = Change::Quarantine(Arc::new(bent.clone()));
+    disk.commit(&[change]).unwrap();
+    // It knows of no copies.
+    disk.quarantine.remove("eth1").unwrap();
+    disk.sync().unwrap();
+    drop(disk);
+    let (disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(contents.quarantined, []);
+    assert_eq!(disk.copies.read().unwrap(), []);
+    // A record that is damaged is a reason to ask all the same.
+    disk.copies.keep(&bent).unwrap();
+    disk.claims.insert("c-1", "no record").unwrap();
+    disk.sync().unwrap();
+    drop(disk);
+    let (_disk, contents) = Disk::open(dir.path()).unwrap();
+    assert_eq!(contents.quarantined, [bent]);
 }
 
 #[test]
