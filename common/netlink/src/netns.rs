@@ -69,6 +69,18 @@ pub enum OpenNetnsError {
     Create(#[source] io::Error),
 }
 
+impl OpenNetnsError {
+    /// Whether it says that there is no such namespace (any more), and not merely that it could not be looked at: too many
+    /// files, no memory, no thread.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::NotNamespace { .. } | Self::NotNetwork { .. } => true,
+            Self::Enter { .. } | Self::Create(_) => false,
+        }
+    }
+}
+
 /// A network namespace was not entered, and nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterNetnsError {

@@ -61,6 +61,8 @@ impl Entry<'_> {
 impl Holdings {
     /// As they are now.
     pub(super) fn of(book: &Book, health: &HealthBook) -> Self {
+        // Before what is in quarantine: of a device that goes there as its record goes, one of the two is seen.
+        let records = book.records();
         let quarantined = book.quarantined();
         let mut faults = health.faults();
         let bent = quarantined.values();
@@ -68,7 +70,7 @@ impl Holdings {
             bent.map(|quarantine| (quarantine.device.clone(), quarantine_fault(quarantine))),
         );
         Self {
-            records: book.records(),
+            records,
             faults,
             // What is lost cannot be offered, and what appears in its place may be.
             quarantined: quarantined.into_values().filter(|q| !q.lost).collect(),

@@ -119,12 +119,7 @@ impl<D: Devices> Hook<D> {
                 Look::Stopped => {}
             }
         }
-        let lost = kept.iter().filter(|kept| self.is_lost(kept));
-        let lost: Vec<_> = lost.cloned().collect();
-        for record in &lost {
-            warn!(claim = %record.claim, claimUID = %record.claim.uid, "dra-plugin has lost the record of a claim that is away");
-            self.records.restore(record.clone());
-        }
+        let lost = self.restore_lost(&kept).await;
         let listed: HashSet<_> = live.iter().map(|live| live.pod.sandbox.clone()).collect();
         let left = Left {
             lost: lost.iter().map(|record| record.claim.uid.clone()).collect(),
@@ -138,19 +133,23 @@ impl<D: Devices> Hook<D> {
             self.adopt_sandbox(live, &left);
         }
         if unreadable.is_empty() {
-            self.leave_what_is_unmarked(&live, &kept, &left.lost).await;
+            self.leave_what_is_unmarked(&live, &kept, &left).await;
         }
         // Last: what is in a known sandbox must not be taken for missing there.
         self.sandboxes
             .replace(live.into_iter().map(|live| live.pod).collect());
         self.leave_what_is_over(&listed).await;
-        self.leave_what_is_unseen(&unreadable);
+        self.leave_what_is_unseen(&unreadable, &left.lost);
         if unreadable.is_empty() {
             self.leave_what_is_lost(&lost).await;
+        } else {
+            self.give_back_unseen(&lost);
         }
         self.adopted.store(true, Ordering::Release);
         self.look_for_left_behind().await;
-        self.remove_stale_ids(&left.defined.unwrap_or_default());
+        if unreadable.is_empty() {
+            self.remove_stale_ids(&left.defined.unwrap_or_default());
+        }
         self.count_interfaces();
         self.changed.notify_one();
         // Their ids are put in their present form, and their health is told.
@@ -159,10 +158,42 @@ impl<D: Devices> Hook<D> {
         }
     }
 
+    /// Holds the records again that dra-plugin has lost, and returns them.
+    async fn restore_lost(&self, kept: &[Record]) -> Vec<Record> {
+        let mut lost = Vec::new();
+        for record in kept.iter().filter(|kept| self.is_lost(kept)) {
+            let claim = &record.claim.uid;
+            let _turn = self.turns.take(&BTreeSet::from([claim.clone()])).await;
+            // It may have come home and been released since it was read.
+            if self.is_lost(record) && self.is_kept(claim).await {
+                warn!(claim = %record.claim, claimUID = %claim, "dra-plugin has lost the record of a claim that is away");
+                self.records.restore(record.clone());
+                lost.push(record.clone());
+            }
+        }
+        lost
+    }
+
+    /// Whether this node remembers that the claim is away. A panic below says nothing of it.
+    pub(super) async fn is_kept(&self, claim: &ClaimUid) -> bool {
+        let (devices, claim) = (Arc::clone(&self.devices), claim.clone());
+        let kept = move || devices.kept().iter().any(|kept| kept.claim.uid == claim);
+        blocking(kept).await.unwrap_or(true)
+    }
+
     /// Whether dra-plugin knows nothing of a claim that this node remembers to be away.
     fn is_lost(&self, kept: &Record) -> bool {
         let claim = &kept.claim.uid;
         self.records.committed(claim).is_none() && self.sandboxes.holding(claim).is_none()
+    }
+
+    /// Gives the records of lost claims back whose devices may be in a sandbox that cannot be read.
+    fn give_back_unseen(&self, lost: &[Record]) {
+        for record in lost {
+            if self.sandboxes.holding(&record.claim.uid).is_none() {
+                self.give_back(&Arc::new(record.clone()), record.sandbox.as_ref());
+            }
+        }
     }
 
     /// Brings home the devices of lost claims that no sandbox has. Nobody will ask for them.
@@ -228,14 +259,9 @@ impl<D: Devices> Hook<D> {
         }
     }
 
-    /// An earlier life of this process may have ended between a link's move and its mark. What is away and seen nowhere is
-    /// looked for in its pod's sandbox.
-    async fn leave_what_is_unmarked(
-        &self,
-        live: &[Live],
-        kept: &[Record],
-        lost: &HashSet<ClaimUid>,
-    ) {
+    /// An earlier life of this process may have ended between a link's move and its mark, or the pod has taken the marks
+    /// away. What is away and seen nowhere is looked for in its pod's sandbox.
+    async fn leave_what_is_unmarked(&self, live: &[Live], kept: &[Record], left: &Left<'_>) {
         for kept in kept {
             let claim = &kept.claim.uid;
             let (record, holding) = (self.records.committed(claim), self.sandboxes.holding(claim));
@@ -249,10 +275,17 @@ impl<D: Devices> Hook<D> {
             }
             if let [live] = sandboxes[..] {
                 debug!(claimUID = %claim, sandbox = %live.pod.sandbox, "its links may be there without a mark");
-                if lost.contains(claim) {
+                if left.lost.contains(claim) {
                     self.give_back(&record, Some(&live.pod.sandbox));
                 }
-                let holding = live.holding(record, Vec::new(), HoldingState::Leaving);
+                // Nothing is taken from a pod that had all of it: a look at the links tells what it has.
+                let state = if left.was_whole(&record, &live.pod.sandbox) {
+                    HoldingState::Incomplete
+                } else {
+                    HoldingState::Leaving
+                };
+                let interfaces = interfaces(&record, &[]);
+                let holding = live.holding(record, interfaces, state);
                 self.sandboxes.hold(claim, holding);
             }
         }
@@ -290,15 +323,15 @@ impl<D: Devices> Hook<D> {
         }
     }
 
-    /// A record says that its claim is attached, and no sandbox has it: its links fell home by themselves, or on the
-    /// way of an earlier life of this process.
-    fn leave_what_is_unseen(&self, unreadable: &HashSet<SandboxId>) {
+    /// A record of dra-plugin's says that its claim is attached, and no sandbox has it: its links fell home by themselves,
+    /// or on the way of an earlier life of this process.
+    fn leave_what_is_unseen(&self, unreadable: &HashSet<SandboxId>, lost: &HashSet<ClaimUid>) {
         for shown in self.records.all() {
             let claim = &shown.record.claim.uid;
             let Some(sandbox) = &shown.record.sandbox else {
                 continue;
             };
-            let unseen = shown.committed && !unreadable.contains(sandbox);
+            let unseen = shown.committed && !unreadable.contains(sandbox) && !lost.contains(claim);
             if unseen && self.sandboxes.holding(claim).is_none() {
                 let holding = Holding {
                     sandbox: sandbox.clone(),
@@ -352,9 +385,13 @@ fn look_into<D: Devices>(devices: &D, pod: Pod) -> Look {
     let netns = match Netns::open(path) {
         Ok(netns) if netns.id() == devices.home_id() => return Look::Live(live),
         Ok(netns) => netns,
-        Err(error) => {
+        Err(error) if error.is_gone() => {
             debug!(%sandbox, err = chain(&error), "sandbox has no namespace: stopped");
             return Look::Stopped;
+        }
+        Err(error) => {
+            error!(%sandbox, err = chain(&error), "namespace of a sandbox unknown: it is left alone");
+            return Look::Unreadable(sandbox.clone());
         }
     };
     let links = match devices.find_attached(&netns) {
@@ -372,25 +409,34 @@ fn look_into<D: Devices>(devices: &D, pod: Pod) -> Look {
     Look::Live(live)
 }
 
-/// The interfaces behind marked links, with what the record says of them: it was verified when they were attached.
+/// The interfaces of a claim: as their marked links are, and what the record says of them, which was verified when they
+/// were attached.
 fn interfaces(record: &Record, links: &[MarkedLink]) -> Vec<AttachedInterface> {
-    let attachments = &record.attachments;
-    let interface = |link: &MarkedLink| {
-        let attachment = attachments.iter().find(|a| a.device.name == link.device);
-        let snapshot = attachment.and_then(|attachment| attachment.snapshot.as_ref());
-        let wanted = attachment.and_then(|Attachment { config, .. }| config.mtu.map(Mtu::get));
+    let interface = |attachment: &Attachment| {
+        let Attachment {
+            device,
+            config,
+            snapshot,
+            ..
+        } = attachment;
+        let link = links.iter().find(|link| link.device == device.name);
+        let snapshot = snapshot.as_ref();
+        let home_name = link.map_or(&device.interface, |link| &link.home_name);
+        let name = link.map(|link| &link.name).or(config.name.as_ref());
         AttachedInterface {
-            device: link.device.clone(),
-            name: link.name.clone(),
+            device: device.name.clone(),
+            name: name.unwrap_or(home_name).clone(),
             hardware_address: snapshot
                 .map(|s| s.hardware_address.clone())
                 .unwrap_or_default(),
-            addresses: attachment
-                .map(|a| a.config.addresses.clone())
+            addresses: config.addresses.clone(),
+            mtu: config
+                .mtu
+                .map(Mtu::get)
+                .or(snapshot.map(|s| s.mtu))
                 .unwrap_or_default(),
-            mtu: wanted.or(snapshot.map(|s| s.mtu)).unwrap_or_default(),
-            home_name: link.home_name.clone(),
+            home_name: home_name.clone(),
         }
     };
-    links.iter().map(interface).collect()
+    record.attachments.iter().map(interface).collect()
 }

@@ -232,9 +232,12 @@ impl<D: Devices> Hook<D> {
             return true;
         };
         let id = netns.id();
-        let present =
-            blocking(move || Netns::open(&path).is_ok_and(|netns| netns.id() == id)).await;
-        !present.unwrap_or(true)
+        let over = blocking(move || match Netns::open(&path) {
+            Ok(netns) => netns.id() != id,
+            // What cannot be looked at is not over: nothing is taken from a pod on a guess.
+            Err(failed) => failed.is_gone(),
+        });
+        over.await.unwrap_or(false)
     }
 
     async fn attach_missing(

@@ -124,12 +124,7 @@ impl<D: Devices> Hook<D> {
         if self.adopted.load(Ordering::Acquire) {
             return false;
         }
-        let devices = Arc::clone(&self.devices);
-        let kept = blocking(move || devices.kept()).await;
-        // A panic below says nothing of the claim.
-        kept.map_or(true, |kept| {
-            kept.iter().any(|record| record.claim.uid == *claim)
-        })
+        self.is_kept(claim).await
     }
 
     /// Brings every device of a claim home and forgets it, unless something is still away.

@@ -347,10 +347,13 @@ impl Journey<'_> {
             } else {
                 String::new()
             };
-            Fault::new(
-                format!("is home, but not as it was: {taken}it {differences}"),
-                Plight::Bent,
-            )
+            let alias = snapshot.alias.escape_ascii();
+            let phrase = format!(
+                "is home, but not as it was: {taken}it {differences}; when its link is right, take the mark away \
+                 (ip link set {} alias \"{alias}\")",
+                snapshot.name
+            );
+            Fault::new(phrase, Plight::Bent)
         })?;
         fail::pass(Point::DetachRestored);
         Ok(())

@@ -1,8 +1,8 @@
 //! A link that is home again made to look as it did before it left.
 //!
 //! Carries on after a step that fails, and judges by reading back: only what differs in the end is told. The alias is
-//! put back last, because until then it is our mark: after a crash in the middle the link still says that it is
-//! unfinished.
+//! put back last, and only when all else is as it was, because until then it is our mark: whatever becomes of this process,
+//! the link itself says that it is unfinished, or not as it was.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -42,6 +42,7 @@ pub(crate) fn restore(
     // With the old name taken, the name it came home with is the one to keep.
     let wanted_now = Snapshot {
         name: name.clone(),
+        alias: present.snapshot.alias.clone(),
         ..wanted.clone()
     };
     if snapshot::differences(&wanted_now, &present.snapshot).is_empty() {
@@ -54,12 +55,30 @@ pub(crate) fn restore(
     present.snapshot.features = features
         .map_err(|cause| format!("has offload features that cannot be read: {cause}"))?
         .into();
+    let alias = std::mem::replace(&mut present.snapshot.alias, wanted.alias.clone());
     let differences = snapshot::differences(wanted, &present.snapshot);
     if differences.is_empty() {
-        return Ok(());
+        return put_alias_back(socket, index, &alias, &wanted.alias);
     }
     let causes: String = failed.iter().map(|cause| format!("; {cause}")).collect();
     Err(format!("{}{causes}", differences.join(", ")))
+}
+
+fn put_alias_back(
+    socket: &mut Socket,
+    index: u32,
+    now: &[u8],
+    wanted: &[u8],
+) -> Result<(), String> {
+    if now == wanted {
+        return Ok(());
+    }
+    let change = LinkChange {
+        alias: Some(wanted.to_vec()),
+        ..LinkChange::default()
+    };
+    let changed = socket.change_link(index, &change);
+    changed.map_err(|error| format!("has another alias than before: {}", chain(&error)))
 }
 
 /// A link at home.
@@ -130,10 +149,6 @@ impl Restore<'_> {
         self.addresses(wanted);
         self.neighbors(wanted);
         self.routes(now, wanted);
-        if now.alias != wanted.alias {
-            let alias = wanted.alias.clone();
-            self.change("put its alias back", |change| change.alias = Some(alias));
-        }
     }
 
     /// A link that is up goes down for it, since kernels up to 6.1 refuse it otherwise.

@@ -125,6 +125,11 @@ async fn netns_a_card_whose_name_was_taken_is_offered_to_nobody_until_it_is_rele
     let usurper = home.link("eth1").unwrap().index;
     home.socket().unwrap().delete_link(usurper).unwrap();
     rename(home, &card, "eth1");
+    let no_alias = LinkChange {
+        alias: Some(Vec::new()),
+        ..LinkChange::default()
+    };
+    change(home, "eth1", &no_alias);
     cluster.home_is(&before).await.unwrap();
     next.prepare().await.unwrap_err();
     is_offered(&cluster, &["eth2"]).await;

@@ -232,3 +232,37 @@ async fn what_only_the_node_remembers_and_no_sandbox_has_is_brought_home() {
     node.hook.synchronize(Vec::new()).await;
     assert!(node.log().is_empty());
 }
+
+#[tokio::test]
+async fn a_pod_that_took_the_mark_away_keeps_its_device() {
+    let node = Node::new();
+    let mut attached = record("c", &["p"]);
+    attached.sandbox = Some("s1".parse().unwrap());
+    node.hook
+        .devices
+        .set(|state| state.kept = vec![attached.clone()]);
+    node.list(&[attached]);
+    node.hook.synchronize(vec![node.pod("s1", "p")]).await;
+    node.hook.look(&mut catch_up::Failures::new()).await;
+    assert!(node.log().is_empty(), "nothing is taken from it");
+    node.hook.look_at(&claim("c")).await;
+    node.create("s1", "c").await.unwrap();
+    let names = fs::read_dir(node.dir.path().join("cdi")).unwrap();
+    assert_eq!(names.count(), 1, "its id is defined again");
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_looked_at_is_not_over() {
+    let node = Node::lent().await;
+    let (path, pod) = (node.netns("s1"), node.pod("s1", "p"));
+    fs::remove_file(&path).unwrap();
+    // What too many open files are told as is hard to have here; this is no sign of an end either.
+    symlink("/proc/self/ns/net/x", &path).unwrap();
+    node.hook.look_at(&claim("c")).await;
+    node.hook.synchronize(vec![pod]).await;
+    node.hook.look(&mut catch_up::Failures::new()).await;
+    node.create("s1", "c").await.unwrap();
+    fs::remove_file(&path).unwrap();
+    node.hook.look_at(&claim("c")).await;
+    node.create("s1", "c").await.unwrap_err();
+}

@@ -401,13 +401,14 @@ fn netns_with_its_name_taken_a_link_comes_home_under_a_free_one() {
     assert_eq!(
         told.reason,
         format!(
-            "device eth1 is home, but not as it was: eth1 is taken at home: it is called {ours} instead of eth1"
+            "device eth1 is home, but not as it was: eth1 is taken at home: it is called {ours} instead of eth1; when its \
+             link is right, take the mark away (ip link set eth1 alias \"\")"
         )
     );
     assert_eq!(told.plight, Plight::Bent);
     let link = node.link(ours.as_bytes());
     assert!(link.flags.up());
-    assert_eq!((link.mtu, &link.alias[..]), (1500, &b""[..]));
+    assert_eq!(link.mtu, 1500);
     assert!(
         node.home
             .state()
@@ -415,6 +416,14 @@ fn netns_with_its_name_taken_a_link_comes_home_under_a_free_one() {
             .to_string()
             .contains("10.1.0.1/24")
     );
+    // Should nobody have heard of it, or this process have died, the mark says so again, until it is right.
+    let mut node = node;
+    node.restart_without_state();
+    assert_eq!(node.detach(&record, None), quarantined);
+    let taker = node.link(b"eth1").index;
+    node.home.socket().unwrap().delete_link(taker).unwrap();
+    assert_eq!(node.detach(&record, None), []);
+    assert_eq!(node.link(b"eth1").alias, b"");
 }
 
 #[test]
@@ -438,7 +447,7 @@ fn netns_an_alternative_name_that_is_taken_at_home_does_not_keep_a_link_away() {
     };
     let start = "device eth1 is home, but not as it was: it has other alternative names than before; put an alternative name back: ";
     assert!(told.reason.starts_with(start), "{}", told.reason);
-    assert_eq!(node.link(b"eth1").alias, b"");
+    assert!(!node.link(b"eth1").alias.is_empty(), "it stays marked");
 }
 
 #[test]

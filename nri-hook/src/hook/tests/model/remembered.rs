@@ -193,5 +193,20 @@ pub(super) fn lives() -> Vec<(&'static str, Vec<Op>)> {
                 calm(CatchUp),
             ],
         ),
+        (
+            "a device was held by two records: the hook went on with one that dra-plugin had lost, and had not given it back",
+            vec![
+                calm(Prepare(1, No)),
+                calm(Prepare(2, No)),
+                calm(Run(2)),
+                calm(Run(0)),
+                calm(Prepare(2, No)),
+                troubled(Run(2), Dies(5)),
+                calm(LoseDatabase),
+                calm(StartHook),
+                calm(Prepare(0, No)),
+                calm(LoseDatabase),
+            ],
+        ),
     ]
 }
