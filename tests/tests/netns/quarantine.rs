@@ -125,11 +125,14 @@ async fn netns_a_card_whose_name_was_taken_is_offered_to_nobody_until_it_is_rele
     let usurper = home.link("eth1").unwrap().index;
     home.socket().unwrap().delete_link(usurper).unwrap();
     rename(home, &card, "eth1");
-    let no_alias = LinkChange {
-        alias: Some(Vec::new()),
+    let reason = quarantined(&cluster)[0]["reason"].to_string();
+    let (_, alias) = reason.split_once(r#"(ip link set eth1 alias \""#).unwrap();
+    let (alias, _) = alias.split_once('\\').unwrap();
+    let unmarked = LinkChange {
+        alias: Some(alias.as_bytes().to_vec()),
         ..LinkChange::default()
     };
-    change(home, "eth1", &no_alias);
+    change(home, "eth1", &unmarked);
     cluster.home_is(&before).await.unwrap();
     next.prepare().await.unwrap_err();
     is_offered(&cluster, &["eth2"]).await;
