@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub(crate) use book::{Book, BookError};
 use copies::CopyError;
 pub(crate) use disk::Disk;
+use disk::OpenError;
 use network_driver_common::model::{ClaimUid, DeviceName, Quarantine, Record};
 
 /// A change of what is stored.
@@ -44,6 +45,13 @@ pub(crate) trait Store: Send {
     /// None of the changes is to be counted on; making them again later is safe.
     fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError>;
 
+    /// Opens the store anew after a commit that could not be written: it says then what is there. `None` where that is
+    /// what was there before the commit.
+    ///
+    /// # Errors
+    /// The disk takes nothing yet; or the store could not be opened ([`CommitError::Reopen`]), and cannot be any more.
+    fn reload(&mut self) -> Result<Option<Contents>, CommitError>;
+
     /// Bytes that the store takes up.
     fn size_bytes(&self) -> u64;
 }
@@ -65,6 +73,12 @@ pub(crate) enum CommitError {
     /// The copy of a device in quarantine.
     #[error(transparent)]
     Copy(CopyError),
+    /// It was closed after a write that failed.
+    #[error("the state database is closed")]
+    Closed,
+    /// After a write that failed it cannot be opened.
+    #[error("open the state database again")]
+    Reopen(#[source] Box<OpenError>),
     /// The disk refuses.
     #[error("sync the state database to disk")]
     Sync(#[source] std::io::Error),
@@ -86,6 +100,16 @@ pub(crate) struct Contents {
     pub incomplete: bool,
 }
 
+impl CommitError {
+    /// Whether the store may be another than before: it has to be opened anew.
+    fn needs_reload(&self) -> bool {
+        match self {
+            Self::Write(_) | Self::Sync(_) | Self::Closed | Self::Reopen(_) => true,
+            Self::DeviceHeld { .. } | Self::Copy(_) => false,
+        }
+    }
+}
+
 impl Contents {
     /// Whether all that was ever stored is there.
     fn is_whole(&self) -> bool {
@@ -100,6 +124,19 @@ pub(crate) struct State {
     /// Device → claim that holds it.
     pub(crate) devices: BTreeMap<DeviceName, ClaimUid>,
     pub(crate) quarantined: BTreeMap<DeviceName, Arc<Quarantine>>,
+}
+
+impl From<Contents> for State {
+    fn from(contents: Contents) -> Self {
+        let mut state = Self::default();
+        for record in contents.records {
+            state.apply(&Change::Put(Arc::new(record)));
+        }
+        for quarantine in contents.quarantined {
+            state.apply(&Change::Quarantine(Arc::new(quarantine)));
+        }
+        state
+    }
 }
 
 impl State {

@@ -10,10 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
+use network_driver_common::error::sentence;
 use network_driver_common::model::{ClaimRef, ClaimUid, Device, DeviceName, Quarantine, Record};
 use network_driver_common::telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Instrument, Span, error, info_span};
+use tracing::{Instrument, Span, error, info, info_span};
 
 use super::{Change, CommitError, Contents, State, Store};
 use crate::metrics::Metrics;
@@ -130,14 +131,8 @@ impl Book {
         contents: Contents,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
-        let mut state = State::default();
         let is_whole = contents.is_whole();
-        for record in contents.records {
-            state.apply(&Change::Put(Arc::new(record)));
-        }
-        for quarantine in contents.quarantined {
-            state.apply(&Change::Quarantine(Arc::new(quarantine)));
-        }
+        let state = State::from(contents);
         let shared = Arc::new(Shared {
             state: RwLock::new(state.clone()),
             changed: watch::Sender::new(0),
@@ -147,6 +142,7 @@ impl Book {
         let writer = Writer {
             store,
             state,
+            stale: false,
             shared: Arc::clone(&shared),
             metrics,
         };
@@ -312,11 +308,14 @@ struct Writer {
     store: Box<dyn Store>,
     /// What the records will be once the running batch is on disk.
     state: State,
+    /// A write has failed, and what is on the disk since is not known yet.
+    stale: bool,
     shared: Arc<Shared>,
     metrics: Metrics,
 }
 
 impl Writer {
+    /// Ends when all books are dropped; or when only a daemon that begins anew can tell what there is.
     fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         while let Some(first) = queue.blocking_recv() {
             let mut batch = vec![first];
@@ -324,8 +323,50 @@ impl Writer {
                 let Ok(next) = queue.try_recv() else { break };
                 batch.push(next);
             }
-            self.write(batch);
+            match self.reload() {
+                Ok(Known::All) => self.write(batch),
+                Ok(Known::Lost) => return,
+                Err(failed) => refuse(batch, &failed),
+            }
+            // At once, so that nobody goes by what was before; if it is in vain, with the next change.
+            if matches!(self.reload(), Ok(Known::Lost)) {
+                return;
+            }
         }
+    }
+
+    /// Has what is known agree with the disk again after a write that failed: it may have been made all the same.
+    fn reload(&mut self) -> Result<Known, Arc<CommitError>> {
+        if !self.stale {
+            return Ok(Known::All);
+        }
+        let reloaded = match self.store.reload() {
+            Err(failed @ CommitError::Reopen(_)) => {
+                error!(err = sentence(&failed), "the daemon begins anew");
+                self.metrics.database_error("open");
+                return Ok(Known::Lost);
+            }
+            Err(failed) => {
+                error!(
+                    err = sentence(&failed),
+                    "state database not opened again yet"
+                );
+                return Err(Arc::new(failed));
+            }
+            Ok(reloaded) => reloaded,
+        };
+        self.stale = false;
+        let Some(contents) = reloaded else {
+            return Ok(Known::All);
+        };
+        if !contents.is_whole() && self.shared.is_whole.load(Ordering::Acquire) {
+            error!("records were lost with a write that failed: the daemon begins anew");
+            return Ok(Known::Lost);
+        }
+        info!("state database opened again");
+        self.state = State::from(contents);
+        self.show(|state, now| now.clone_into(state));
+        Ok(Known::All)
     }
 
     fn write(&mut self, batch: Vec<Request>) {
@@ -342,10 +383,9 @@ impl Writer {
         }
         let committed = self.commit(&changes, &spans);
         for (answer, staged) in answers {
+            // Also what changed nothing has seen what others of the batch would have changed.
             let result = match (staged, &committed) {
-                (Ok(staged), Err(error)) if !staged.changes.is_empty() => {
-                    Err(BookError::Commit(Arc::clone(error)))
-                }
+                (Ok(_), Err(error)) => Err(BookError::Commit(Arc::clone(error))),
                 (staged, _) => staged.map(|staged| staged.record),
             };
             // The caller may have gone: the change stands all the same.
@@ -476,12 +516,10 @@ impl Writer {
         }
         let start = Instant::now();
         if let Err(failed) = self.store.commit(changes) {
-            error!(
-                err = network_driver_common::error::sentence(&failed),
-                "state not written"
-            );
+            error!(err = sentence(&failed), "state not written");
             self.metrics.database_error("commit");
             self.state = self.shared.read().clone();
+            self.stale = failed.needs_reload();
             return Err(Arc::new(failed));
         }
         let took = start.elapsed();
@@ -489,22 +527,39 @@ impl Writer {
         for span in spans {
             telemetry::set(span, "db.flush_ms", took.as_secs_f64() * 1000.0);
         }
-        {
-            let state = self.shared.state.write();
-            let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            for change in changes {
-                state.apply(change);
-            }
-        }
+        self.show(|state, _| changes.iter().for_each(|change| state.apply(change)));
+        Ok(())
+    }
+
+    /// Lets others see what is on the disk now.
+    fn show(&self, change: impl FnOnce(&mut State, &State)) {
+        let shown = self.shared.state.write();
+        change(
+            &mut shown.unwrap_or_else(PoisonError::into_inner),
+            &self.state,
+        );
         self.observe();
         self.shared
             .changed
             .send_modify(|count| *count = count.wrapping_add(1));
-        Ok(())
     }
 
     fn observe(&self) {
         self.metrics.state(&self.state, self.store.size_bytes());
+    }
+}
+
+/// What is known after a look at the disk.
+enum Known {
+    All,
+    /// Records that were there are not, or nothing can be read.
+    Lost,
+}
+
+fn refuse(batch: Vec<Request>, failed: &Arc<CommitError>) {
+    for request in batch {
+        let refused = Err(BookError::Commit(Arc::clone(failed)));
+        drop(request.answer.send(refused));
     }
 }
 

@@ -16,7 +16,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use network_driver_common::error::sentence;
 use network_driver_common::fail::{self, Point};
@@ -40,6 +41,10 @@ const INCOMPLETE_KEY: &[u8] = b"incomplete";
 const COPIES_READ_KEY: &[u8] = b"copies-read";
 /// Folder of the database in the state directory.
 const FOLDER: &str = "claims.sled";
+/// Bytes that a disk must have room for before the database is opened again: two segments.
+const ROOM: usize = 1 << 20;
+/// Longest time that a closed database keeps its lock.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Folder of the copies.
 const COPIES: &str = "quarantine";
 
@@ -97,18 +102,26 @@ impl OpenError {
     }
 }
 
-/// The open database.
+/// The database of a state directory.
 #[derive(Debug)]
 pub(crate) struct Disk {
+    dir: PathBuf,
+    /// `None` where a write has failed and it could not be opened again.
+    tables: Option<Tables>,
+    copies: Copies,
+    /// Declared last: unlocked once the database is closed.
+    _lock: Flock<File>,
+}
+
+/// The open database.
+#[derive(Debug)]
+struct Tables {
     db: sled::Db,
     claims: sled::Tree,
     devices: sled::Tree,
     quarantine: sled::Tree,
-    copies: Copies,
     /// The file that `sled` writes its log to.
     log: File,
-    /// Declared last: unlocked once the database is closed.
-    _lock: Flock<File>,
 }
 
 /// Why one try to open the folder failed.
@@ -149,6 +162,36 @@ impl Disk {
     /// Another process, a newer layout, a directory that cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Contents), OpenError> {
         let lock = lock(dir)?;
+        let copies = Copies::open(dir.join(COPIES)).map_err(|error| unusable(dir, error))?;
+        let mut disk = Self {
+            dir: dir.to_owned(),
+            tables: None,
+            copies,
+            _lock: lock,
+        };
+        let contents = disk.read()?;
+        Ok((disk, contents))
+    }
+
+    /// Opens the database, anew if it was open.
+    fn read(&mut self) -> Result<Contents, OpenError> {
+        self.tables = None;
+        let (tables, contents) = Tables::open(&self.dir, &self.copies)?;
+        self.tables = Some(tables);
+        Ok(contents)
+    }
+
+    fn copy(&self, changes: &[Change]) -> Result<(), CopyError> {
+        changes.iter().try_for_each(|change| match change {
+            Change::Quarantine(quarantine) => self.copies.keep(quarantine),
+            Change::Readmit(device) => self.copies.remove(device),
+            Change::Put(_) | Change::Remove(_) | Change::Whole => Ok(()),
+        })
+    }
+}
+
+impl Tables {
+    fn open(dir: &Path, copies: &Copies) -> Result<(Self, Contents), OpenError> {
         let folder = dir.join(FOLDER);
         let directory = |source| OpenError::Directory {
             path: dir.to_owned(),
@@ -170,25 +213,23 @@ impl Disk {
             path: dir.to_owned(),
             source,
         };
-        let disk = Self {
+        let tables = Self {
             claims: db.open_tree("claims").map_err(database)?,
             devices: db.open_tree("devices").map_err(database)?,
             quarantine: db.open_tree("quarantine").map_err(database)?,
-            copies: Copies::open(dir.join(COPIES)).map_err(|error| unusable(dir, error))?,
             db,
             log,
-            _lock: lock,
         };
-        let mut contents = disk.load().map_err(database)?;
+        let mut contents = tables.load().map_err(database)?;
         contents.replaced = replaced;
-        let copied = disk.copies.read().map_err(|error| unusable(dir, error))?;
-        let quarantined = disk.quarantined(&copied, !contents.damaged.is_empty());
+        let kept_twice = copies.read().map_err(|error| unusable(dir, error))?;
+        let quarantined = tables.quarantined(&kept_twice, !contents.damaged.is_empty());
         contents.quarantined = quarantined.map_err(database)?;
-        let is_whole = disk.db.was_recovered() && contents.damaged.is_empty();
-        contents.incomplete = disk.note_lost(!is_whole).map_err(database)?;
-        disk.sync().map_err(|error| unusable(dir, error))?;
-        disk.copies.settle(&copied, &contents.quarantined);
-        Ok((disk, contents))
+        let is_whole = tables.db.was_recovered() && contents.damaged.is_empty();
+        contents.incomplete = tables.note_lost(!is_whole).map_err(database)?;
+        tables.sync().map_err(|error| unusable(dir, error))?;
+        copies.settle(&kept_twice, &contents.quarantined);
+        Ok((tables, contents))
     }
 
     /// Opens the folder and walks through all of it. `sled` panics on some damage: that is damage too.
@@ -217,14 +258,6 @@ impl Disk {
         }
         let log = File::open(folder.join("db")).map_err(Failure::Log)?;
         Ok((db, log))
-    }
-
-    fn copy(&self, changes: &[Change]) -> Result<(), CopyError> {
-        changes.iter().try_for_each(|change| match change {
-            Change::Quarantine(quarantine) => self.copies.keep(quarantine),
-            Change::Readmit(device) => self.copies.remove(device),
-            Change::Put(_) | Change::Remove(_) | Change::Whole => Ok(()),
-        })
     }
 
     fn load(&self) -> Result<Contents, sled::Error> {
@@ -328,15 +361,13 @@ impl Disk {
         self.db.flush().map_err(CommitError::Write)?;
         self.log.sync_all().map_err(CommitError::Sync)
     }
-}
 
-impl Store for Disk {
-    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+    /// Makes all changes or none.
+    fn commit(&self, changes: &[Change]) -> Result<(), CommitError> {
         if changes.contains(&Change::Whole) {
             let removed = self.db.remove(INCOMPLETE_KEY);
             removed.map_err(CommitError::Write)?;
         }
-        self.copy(changes).map_err(CommitError::Copy)?;
         let trees = (&self.claims, &self.devices, &self.quarantine);
         let done: TransactionResult<(), CommitError> =
             trees.transaction(|(claims, devices, quarantine)| {
@@ -351,9 +382,34 @@ impl Store for Disk {
             Err(TransactionError::Storage(error)) => Err(CommitError::Write(error)),
         }
     }
+}
+
+impl Store for Disk {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        self.copy(changes).map_err(CommitError::Copy)?;
+        self.tables
+            .as_ref()
+            .ok_or(CommitError::Closed)?
+            .commit(changes)
+    }
+
+    fn reload(&mut self) -> Result<Option<Contents>, CommitError> {
+        // sled keeps the lock of a database that it could not open, so it must not be tried too early.
+        has_room(&self.dir).map_err(CommitError::Sync)?;
+        let begun = Instant::now();
+        let mut read = self.read();
+        while read.is_err() && begun.elapsed() < CLOSING {
+            // Its threads let go of the one that was closed a moment later.
+            thread::sleep(Duration::from_millis(10));
+            read = self.read();
+        }
+        read.map(Some)
+            .map_err(|failed| CommitError::Reopen(failed.into()))
+    }
 
     fn size_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or_default()
+        let size = self.tables.as_ref().map(|tables| tables.db.size_on_disk());
+        size.and_then(Result::ok).unwrap_or_default()
     }
 }
 
@@ -420,6 +476,13 @@ fn schema(db: &sled::Db) -> Result<u32, sled::Error> {
         .as_ref()
         .try_into()
         .map_or(u32::MAX, u32::from_be_bytes))
+}
+
+/// Whether the disk takes what sled writes as it opens a database.
+fn has_room(dir: &Path) -> io::Result<()> {
+    let path = dir.join("room");
+    let written = fs::write(&path, vec![0; ROOM]);
+    fs::remove_file(&path).and(written)
 }
 
 fn unusable(dir: &Path, error: impl std::error::Error + Send + Sync + 'static) -> OpenError {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Change, CommitError, Store};
+use super::{Change, CommitError, Contents, Store};
 
 /// Keeps what it is given, or refuses when told to. Clones share their content.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,10 @@ impl Store for Memory {
         }
         self.commits.lock().unwrap().push(changes.to_vec());
         Ok(())
+    }
+
+    fn reload(&mut self) -> Result<Option<Contents>, CommitError> {
+        Ok(None)
     }
 
     fn size_bytes(&self) -> u64 {

@@ -1,4 +1,5 @@
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::fixture::record;
@@ -174,4 +175,74 @@ async fn a_change_stands_though_its_caller_went_away() {
     drop(book.put(record("c-1", &["eth1"])).now_or_never());
     let settled = book.settled(&uid("c-1")).await.unwrap();
     assert!(settled.is_some());
+}
+
+/// A store that makes a change and says that it could not.
+#[derive(Default)]
+struct Torn {
+    state: Arc<Mutex<State>>,
+    says_no: Arc<AtomicBool>,
+    has_lost: bool,
+}
+
+impl Store for Torn {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        let mut state = self.state.lock().unwrap();
+        for change in changes {
+            state.apply(change);
+        }
+        if self.says_no.swap(false, Ordering::SeqCst) {
+            return Err(CommitError::Sync(std::io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<Option<Contents>, CommitError> {
+        let records = self.state.lock().unwrap().records.clone();
+        Ok(Some(Contents {
+            records: records.into_values().map(|r| Record::clone(&r)).collect(),
+            incomplete: self.has_lost,
+            ..Contents::default()
+        }))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+fn start_torn(store: Torn) -> Book {
+    let mut registry = network_driver_common::metrics::registry(Component::DraPlugin);
+    let metrics = Metrics::new(&mut registry);
+    Book::start(Box::new(store), Contents::default(), metrics).unwrap()
+}
+
+#[tokio::test]
+async fn a_write_that_failed_and_was_made_all_the_same_is_not_forgotten() {
+    let store = Torn::default();
+    let (state, says_no) = (Arc::clone(&store.state), Arc::clone(&store.says_no));
+    let book = start_torn(store);
+    says_no.store(true, Ordering::SeqCst);
+    book.put(record("c-1", &["eth1"])).await.unwrap_err();
+    assert!(book.settled(&uid("c-1")).await.unwrap().is_some());
+    let other = book.put(record("c-2", &["eth1"])).await.unwrap_err();
+    assert_eq!(
+        other.to_string(),
+        "device eth1 is in use by claim default/c-1"
+    );
+    book.remove(&uid("c-1"), Vec::new()).await.unwrap();
+    assert!(state.lock().unwrap().records.is_empty());
+    book.put(record("c-2", &["eth1"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_records_are_lost_with_a_write_the_daemon_begins_anew() {
+    let store = Torn {
+        has_lost: true,
+        ..Torn::default()
+    };
+    store.says_no.store(true, Ordering::SeqCst);
+    let book = start_torn(store);
+    book.put(record("c-1", &["eth1"])).await.unwrap_err();
+    book.closed().await;
 }

@@ -7,6 +7,12 @@ use network_driver_common::model::Record;
 use super::*;
 use crate::fixture::{quarantine, record};
 
+impl Disk {
+    fn tables(&self) -> &Tables {
+        self.tables.as_ref().unwrap()
+    }
+}
+
 fn put(record: Record) -> Change {
     Change::Put(Arc::new(record))
 }
@@ -49,8 +55,8 @@ fn a_device_stays_in_quarantine_though_its_entry_is_damaged() {
     let damage = |change: Option<Change>| {
         let (mut disk, _) = Disk::open(dir.path()).unwrap();
         disk.commit(&Vec::from_iter(change)).unwrap();
-        disk.quarantine.insert("eth2", "no entry").unwrap();
-        disk.sync().unwrap();
+        disk.tables().quarantine.insert("eth2", "no entry").unwrap();
+        disk.tables().sync().unwrap();
     };
     damage(Some(Change::Quarantine(Arc::new(bent.clone()))));
     let (disk, contents) = Disk::open(dir.path()).unwrap();
@@ -74,16 +80,16 @@ fn the_database_knows_better_than_a_copy_that_an_earlier_release_left() {
     let change = Change::Quarantine(Arc::new(bent.clone()));
     disk.commit(&[change]).unwrap();
     // It knows of no copies.
-    disk.quarantine.remove("eth1").unwrap();
-    disk.sync().unwrap();
+    disk.tables().quarantine.remove("eth1").unwrap();
+    disk.tables().sync().unwrap();
     drop(disk);
     let (disk, contents) = Disk::open(dir.path()).unwrap();
     assert_eq!(contents.quarantined, []);
     assert_eq!(disk.copies.read().unwrap(), []);
     // A record that is damaged is a reason to ask all the same.
     disk.copies.keep(&bent).unwrap();
-    disk.claims.insert("c-1", "no record").unwrap();
-    disk.sync().unwrap();
+    disk.tables().claims.insert("c-1", "no record").unwrap();
+    disk.tables().sync().unwrap();
     drop(disk);
     let (_disk, contents) = Disk::open(dir.path()).unwrap();
     assert_eq!(contents.quarantined, [bent]);
@@ -122,7 +128,7 @@ fn what_cannot_be_copied_is_not_committed() {
     let failed = disk.commit(&[bent]).unwrap_err();
     let want = format!("write {}", dir.path().join(COPIES).join("eth1").display());
     assert_eq!(failed.to_string(), want);
-    assert!(disk.quarantine.is_empty());
+    assert!(disk.tables().quarantine.is_empty());
 }
 
 #[test]
@@ -174,8 +180,11 @@ fn a_newer_database_is_refused_and_left_as_it_is() {
     {
         let (mut disk, _) = Disk::open(dir.path()).unwrap();
         disk.commit(&[put(record("c-1", &["eth1"]))]).unwrap();
-        disk.db.insert(SCHEMA_KEY, &7u32.to_be_bytes()).unwrap();
-        disk.sync().unwrap();
+        disk.tables()
+            .db
+            .insert(SCHEMA_KEY, &7u32.to_be_bytes())
+            .unwrap();
+        disk.tables().sync().unwrap();
     }
     let error = Disk::open(dir.path()).unwrap_err();
     assert_eq!(error.exit_code(), 5);
@@ -208,23 +217,23 @@ fn a_damaged_record_is_set_aside_and_the_others_stay() {
         let (mut disk, _) = Disk::open(dir.path()).unwrap();
         let records = ["c-1", "c-2", "c-3"].map(|uid| put(record(uid, &[])));
         disk.commit(&records).unwrap();
-        let mut bytes = disk.claims.get("c-2").unwrap().unwrap().to_vec();
+        let mut bytes = disk.tables().claims.get("c-2").unwrap().unwrap().to_vec();
         bytes[20] ^= 1;
-        disk.claims.insert("c-2", bytes).unwrap();
-        let other = disk.claims.get("c-1").unwrap().unwrap();
-        disk.claims.insert("not-its-key", other).unwrap();
-        disk.devices.insert("eth9", "c-2").unwrap();
-        disk.sync().unwrap();
+        disk.tables().claims.insert("c-2", bytes).unwrap();
+        let other = disk.tables().claims.get("c-1").unwrap().unwrap();
+        disk.tables().claims.insert("not-its-key", other).unwrap();
+        disk.tables().devices.insert("eth9", "c-2").unwrap();
+        disk.tables().sync().unwrap();
     }
     for found in [2, 0] {
         let (disk, contents) = Disk::open(dir.path()).unwrap();
         assert_eq!(uids(&contents), ["c-1", "c-3"]);
         assert_eq!(contents.damaged.len(), found, "said once");
         assert!(
-            disk.devices.is_empty(),
+            disk.tables().devices.is_empty(),
             "the index follows from the records"
         );
-        let kept = disk.db.open_tree("damaged").unwrap();
+        let kept = disk.tables().db.open_tree("damaged").unwrap();
         assert_eq!(kept.len(), 2, "kept for inspection");
     }
 }
@@ -312,6 +321,67 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// Where a child process finds its small disk; unset in an ordinary run.
+const SMALL: &str = "STORE_FULL_TEST_DIR";
+
+/// Runs only in the child: fills the disk, and goes on once there is room.
+#[test]
+fn child_whose_disk_is_full() {
+    let Some(dir) = std::env::var_os(SMALL) else {
+        return;
+    };
+    let (state, filler) = (
+        Path::new(&dir).join("state"),
+        Path::new(&dir).join("filler"),
+    );
+    let (mut disk, _) = Disk::open(&state).unwrap();
+    let number = |n: usize| put(record(&format!("c-{n:06}"), &[&format!("eth{n}")]));
+    disk.commit(&[number(0)]).unwrap();
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    drop(file);
+    let full = (1..10_000).find_map(|n| Some((n, disk.commit(&[number(n)]).err()?)));
+    let (failed, error) = full.unwrap();
+    assert!(
+        matches!(error, CommitError::Write(_) | CommitError::Sync(_)),
+        "{error:?}"
+    );
+    disk.commit(&[number(failed)]).unwrap_err();
+    disk.reload().unwrap_err();
+    disk.commit(&[number(failed)]).unwrap_err();
+    fs::remove_file(&filler).unwrap();
+    disk.reload().unwrap();
+    disk.commit(&[number(failed)]).unwrap();
+    drop(disk);
+    let (_disk, contents) = Disk::open(&state).unwrap();
+    assert!(contents.damaged.is_empty() && contents.replaced.is_none());
+    assert_eq!(contents.records.len(), failed + 1);
+}
+
+#[test]
+fn netns_after_a_full_disk_has_room_again_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=2m small "$STORE_FULL_TEST_DIR" && exec "$@""#;
+    let exe = std::env::current_exe().unwrap();
+    let child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(exe)
+        .args([
+            "--exact",
+            "--nocapture",
+            "store::disk::tests::child_whose_disk_is_full",
+        ])
+        .env(SMALL, dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let erred = String::from_utf8_lossy(&child.stderr);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{said}{erred}"
+    );
 }
 
 /// Where a child process finds its database; unset in an ordinary run.
