@@ -30,5 +30,5 @@ pub(crate) use fault::{PrepareError, UnprepareError};
 pub(crate) use parse::{AllocatedClaim, ParseClaimError};
 pub(crate) use prepare::{Prepared, PreparedDevice};
 pub(crate) use reader::{ClaimReader, ReadClaimError};
-pub(crate) use refresh::{Refresher, refresh};
+pub(crate) use refresh::{Refresher, ask_again, refresh};
 pub(crate) use turn::Turns;

@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use tracing::{error, info, warn};
 
 use crate::args::{Args, DaemonArgs};
-use crate::claim::{Attempts, ClaimReader, Refresher, Turns, refresh};
+use crate::claim::{Attempts, ClaimReader, Refresher, Turns, ask_again, refresh};
 use crate::command::answer;
 use crate::driver::Driver;
 use crate::events::Events;
@@ -218,9 +218,15 @@ fn spawn_workers(tasks: &mut Tasks, args: &Args, driver: &Arc<Driver>, health: &
     let inventory = until(stop(), inventory);
     let returning = Arc::clone(driver);
     let returning = until(stop(), async move { returning.let_go_what_returns().await });
-    let (writing, refreshing) = (Arc::clone(driver), Arc::clone(driver));
+    let writing = Arc::clone(driver);
     let status = until(stop(), async move { status::write(&writing).await });
-    let refresh = until(stop(), async move { refresh(&refreshing).await });
+    let refreshing = Arc::clone(driver);
+    let refresh = until(stop(), async move {
+        tokio::select! {
+            never = refresh(&refreshing) => never,
+            never = ask_again(&refreshing) => never,
+        }
+    });
     let api = find_api(Arc::clone(&driver.claims), health.part("api"));
     let api = until(stop(), api);
     let book = driver.book.clone();

@@ -1,6 +1,7 @@
 //! Pods of a prepared claim, read again. The kubelet prepares a claim once, however many pods use it: a pod that comes
 //! later shows only in `reservedFor`. It is read again when the hook has detached the claim and no unprepare follows,
-//! and when the hook could not attach it.
+//! and when the hook could not attach it; and every now and then as long as its devices are in no pod, for the first pod may
+//! end before it got them, of which nobody tells.
 
 use std::time::Duration;
 
@@ -12,6 +13,12 @@ use super::turn::Turn;
 use super::{AllocatedClaim, PrepareError, ReadClaimError};
 use crate::driver::Driver;
 use crate::queue::ClaimQueue;
+
+/// Between two rounds over claims whose devices are in no pod.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// Most claims of a round: each is a request to the API server.
+const ROUND: usize = 16;
 
 /// Claims whose pods are to be read again. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +55,35 @@ pub(crate) async fn refresh(driver: &Driver) -> std::convert::Infallible {
     }
 }
 
+/// Asks for claims whose devices are in no pod, some at a time. Never ends.
+pub(crate) async fn ask_again(driver: &Driver) -> std::convert::Infallible {
+    let mut period = tokio::time::interval(PERIOD);
+    let mut last = None;
+    loop {
+        period.tick().await;
+        last = driver.ask_round(last.as_ref());
+    }
+}
+
 impl Driver {
+    /// Asks for the claims of a round, those behind this one; returns the last of them, `None` when all had their turn.
+    pub(crate) fn ask_round(&self, after: Option<&ClaimUid>) -> Option<ClaimUid> {
+        let records = self.book.records();
+        let behind = |uid: &ClaimUid| after.is_none_or(|after| uid > after);
+        let waiting = records
+            .iter()
+            .filter(|record| record.sandbox.is_none())
+            .map(|record| &record.claim.uid)
+            .filter(|uid| behind(uid));
+        let round: Vec<_> = waiting.take(ROUND).collect();
+        for uid in &round {
+            self.refresher.ask(uid, Duration::ZERO);
+        }
+        round
+            .get(ROUND.saturating_sub(1))
+            .map(|last| (*last).clone())
+    }
+
     async fn refresh_pods(&self, uid: &ClaimUid) -> Result<(), PrepareError> {
         let turn = self.turns.prepare(uid);
         tokio::select! {

@@ -1,11 +1,14 @@
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use network_driver_common::model::ClaimUid;
 use network_driver_proto::bus::report::Event;
 use network_driver_proto::bus::{
     AttachFailed, Attached, AttachedInterface, Detached, GivenBack, PodRef, Report,
 };
 use serde_json::json;
 
+use crate::fixture::record;
 use crate::store::Contents;
 use crate::testing::{FakeHook, Node, until};
 
@@ -167,6 +170,40 @@ async fn after_a_detach_without_an_unprepare_the_claims_next_pod_is_found() {
     until("the hook knows the next pod", found).await;
     let record = node.driver.book.records()[0].clone();
     assert_eq!(record.pods.first().unwrap().as_str(), "p-next");
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_while_the_first_got_nothing_is_found() {
+    let (node, hook) = prepared().await;
+    let pods = json!([{"resource": "pods", "uid": "p-c-1"}, {"resource": "pods", "uid": "p-next"}]);
+    node.api.state().claims.get_mut("c-1").unwrap()["status"]["reservedFor"] = pods;
+    assert_eq!(node.driver.ask_round(None), None, "one claim is one round");
+    let found = || {
+        let state = hook.state();
+        let last = state.commits.last();
+        last.is_some_and(|record| record.pod_uids.contains(&"p-next".to_owned()))
+    };
+    until("the hook knows the next pod", found).await;
+    // What is in a pod needs no asking.
+    hook.report(report(1, "s1", attached()));
+    acknowledged(&hook, 1).await;
+    let commits = hook.state().commits.len();
+    node.driver.ask_round(None);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(hook.state().commits.len(), commits);
+}
+
+#[tokio::test]
+async fn claims_that_wait_are_asked_for_some_at_a_time() {
+    let waiting = (0..20).map(|n| record(&format!("c-{n:02}"), &[]));
+    let contents = Contents {
+        records: waiting.collect(),
+        ..Contents::default()
+    };
+    let node = Node::start_with(contents, "boot-1").await;
+    let first = node.driver.ask_round(None);
+    assert_eq!(first.as_ref().map(ClaimUid::as_str), Some("c-15"));
+    assert_eq!(node.driver.ask_round(first.as_ref()), None);
 }
 
 #[tokio::test]
