@@ -222,13 +222,13 @@ impl Tables {
         };
         let mut contents = tables.load().map_err(database)?;
         contents.replaced = replaced;
-        let kept_twice = copies.read().map_err(|error| unusable(dir, error))?;
-        let quarantined = tables.quarantined(&kept_twice, !contents.damaged.is_empty());
+        let from_copies = copies.read().map_err(|error| unusable(dir, error))?;
+        let quarantined = tables.quarantined(&from_copies, !contents.damaged.is_empty());
         contents.quarantined = quarantined.map_err(database)?;
         let is_whole = tables.db.was_recovered() && contents.damaged.is_empty();
         contents.incomplete = tables.note_lost(!is_whole).map_err(database)?;
         tables.sync().map_err(|error| unusable(dir, error))?;
-        copies.settle(&kept_twice, &contents.quarantined);
+        copies.settle(&from_copies, &contents.quarantined);
         Ok((tables, contents))
     }
 
