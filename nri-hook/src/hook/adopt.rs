@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use network_driver_common::model::{Attachment, ClaimUid, Mtu, Record, SandboxId};
 use network_driver_common::wire::AttachedInterface;
@@ -18,6 +19,10 @@ use crate::links::{Detached, MarkedLink, Presence};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
+
+/// How long sandboxes of a list that cannot be read are tried again, and how often.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A sandbox whose namespace is there.
 struct Live {
@@ -96,7 +101,8 @@ impl<D: Devices> Hook<D> {
         let found = blocking(move || {
             // First, so that an id defined meanwhile is not taken for a stale one.
             let defined = cdi.defined();
-            let looks = pods.into_iter().map(|pod| look_into(&*devices, pod));
+            let begun = Instant::now();
+            let looks = pods.iter().map(|pod| look_until(&*devices, pod, begun));
             (defined, devices.kept(), looks.collect::<Vec<_>>())
         });
         let (defined, kept, looks) = match found.await {
@@ -371,10 +377,21 @@ fn may_hold(pod: &Pod, record: &Record) -> bool {
     record.pods.contains(&pod.owner.uid) || record.sandbox.as_ref() == Some(&pod.sandbox)
 }
 
+/// Looks into a sandbox, again for a while after the list was begun if it cannot be read: too many files pass.
+fn look_until<D: Devices>(devices: &D, pod: &Pod, begun: Instant) -> Look {
+    loop {
+        let look = look_into(devices, pod);
+        if !matches!(look, Look::Unreadable(_)) || begun.elapsed() > PATIENCE {
+            return look;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
 /// Opens the namespace of a sandbox and reads the marks in it. Runtimes list stopped sandboxes too.
-fn look_into<D: Devices>(devices: &D, pod: Pod) -> Look {
+fn look_into<D: Devices>(devices: &D, pod: &Pod) -> Look {
     let mut live = Live {
-        pod,
+        pod: pod.clone(),
         netns: None,
         marked: BTreeMap::new(),
     };
