@@ -58,6 +58,18 @@ fn quarantined(cluster: &Cluster) -> Value {
     serde_json::from_str(&list).unwrap()
 }
 
+/// What the reason says is to be done: `ip link set LINK alias "..."`
+fn unmark(cluster: &Cluster, link: &str) {
+    let reason = quarantined(cluster)[0]["reason"].to_string();
+    let (_, alias) = reason.split_once(r#" alias \""#).unwrap();
+    let (alias, _) = alias.split_once('\\').unwrap();
+    let unmarked = LinkChange {
+        alias: Some(alias.as_bytes().to_vec()),
+        ..LinkChange::default()
+    };
+    change(cluster.node.home(), link, &unmarked);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn netns_a_card_whose_name_was_taken_is_offered_to_nobody_until_it_is_released() {
     let cluster = cluster(&["eth1", "eth2"]).await;
@@ -125,14 +137,7 @@ async fn netns_a_card_whose_name_was_taken_is_offered_to_nobody_until_it_is_rele
     let usurper = home.link("eth1").unwrap().index;
     home.socket().unwrap().delete_link(usurper).unwrap();
     rename(home, &card, "eth1");
-    let reason = quarantined(&cluster)[0]["reason"].to_string();
-    let (_, alias) = reason.split_once(r#"(ip link set eth1 alias \""#).unwrap();
-    let (alias, _) = alias.split_once('\\').unwrap();
-    let unmarked = LinkChange {
-        alias: Some(alias.as_bytes().to_vec()),
-        ..LinkChange::default()
-    };
-    change(home, "eth1", &unmarked);
+    unmark(&cluster, "eth1");
     cluster.home_is(&before).await.unwrap();
     next.prepare().await.unwrap_err();
     is_offered(&cluster, &["eth2"]).await;
