@@ -60,7 +60,8 @@ fn quarantined(cluster: &Cluster) -> Value {
 
 /// What the reason says is to be done: `ip link set LINK alias "..."`
 fn unmark(cluster: &Cluster, link: &str) {
-    let reason = quarantined(cluster)[0]["reason"].to_string();
+    let list = quarantined(cluster);
+    let reason = list.pointer("/0/reason").unwrap().to_string();
     let (_, alias) = reason.split_once(r#" alias \""#).unwrap();
     let (alias, _) = alias.split_once('\\').unwrap();
     let unmarked = LinkChange {
