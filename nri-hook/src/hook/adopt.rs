@@ -74,17 +74,19 @@ struct Left<'a> {
 }
 
 impl Left<'_> {
-    /// Whether a claim was once whole in this sandbox. The id is defined last and taken away first: with it, it is so.
-    /// It is also so where record or node say it, should somebody have emptied the directory; and where the ids cannot be
-    /// read, nothing is taken from a pod on a guess.
-    fn was_whole(&self, record: &Record, sandbox: &SandboxId) -> bool {
-        let claim = &record.claim.uid;
+    /// Whether record or node say that this sandbox had all devices of a claim.
+    fn is_known_whole(&self, record: &Record, sandbox: &SandboxId) -> bool {
         record.sandbox.as_ref() == Some(sandbox)
-            || self.whole.get(claim) == Some(&sandbox)
-            || self
-                .defined
-                .as_ref()
-                .is_none_or(|defined| defined.contains(claim))
+            || self.whole.get(&record.claim.uid) == Some(&sandbox)
+    }
+
+    /// Whether a claim whose marked links are in this sandbox was once whole there. The id is defined last and taken away
+    /// first: with it, it was. It was also where record or node say so, should somebody have emptied the directory; and
+    /// where the ids cannot be read, nothing is taken from a pod on a guess.
+    fn was_whole(&self, record: &Record, sandbox: &SandboxId) -> bool {
+        let defined = self.defined.as_ref();
+        self.is_known_whole(record, sandbox)
+            || defined.is_none_or(|defined| defined.contains(&record.claim.uid))
     }
 }
 
@@ -284,8 +286,9 @@ impl<D: Devices> Hook<D> {
                 if left.lost.contains(claim) {
                     self.give_back(&record, Some(&live.pod.sandbox));
                 }
-                // Nothing is taken from a pod that had all of it: a look at the links tells what it has.
-                let state = if left.was_whole(&record, &live.pod.sandbox) {
+                // Nothing is taken from a pod that had all of it: a look at the links tells what it has. An id alone may
+                // have been defined for an earlier sandbox.
+                let state = if left.is_known_whole(&record, &live.pod.sandbox) {
                     HoldingState::Incomplete
                 } else {
                     HoldingState::Leaving

@@ -252,6 +252,26 @@ async fn a_pod_that_took_the_mark_away_keeps_its_device() {
 }
 
 #[tokio::test]
+async fn a_sandbox_made_while_nobody_looked_is_served_though_the_id_of_the_one_before_is_there() {
+    let node = Node::new();
+    let mut attached = record("c", &["p"]);
+    node.hook.cdi.define(&attached, &[]).unwrap();
+    attached.sandbox = Some("s1".parse().unwrap());
+    node.hook
+        .devices
+        .set(|state| state.kept = vec![attached.clone()]);
+    node.list(&[attached]);
+    node.hook.synchronize(vec![node.pod("s2", "p")]).await;
+    assert!(node.create("s2", "c").await.is_err());
+    node.hook.devices.set(|state| state.kept.clear());
+    node.catch_up_until("the claim in its new sandbox", || {
+        node.is_attached("c", "s2")
+    })
+    .await;
+    node.create("s2", "c").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_namespace_that_cannot_be_looked_at_is_not_over() {
     let node = Node::lent().await;
     let (path, pod) = (node.netns("s1"), node.pod("s1", "p"));
