@@ -8,7 +8,7 @@ use crate::case::{Case, SOON, contains};
 use crate::claim::DRIVER;
 use crate::cluster::{NODE, text};
 use crate::nic::{Nic, links};
-use crate::node::ip;
+use crate::node::{ip, run};
 use crate::pod::NewPod;
 use crate::wait::{Seen, until};
 
@@ -99,6 +99,12 @@ pub(super) async fn a_nic_in_quarantine_is_offered_to_nobody_until_it_is_release
     ip(&format!("link set {stranger} down"))?;
     ip(&format!("link set {stranger} name {}", nic.name))?;
     ip(&format!("link set {} up", nic.name))?;
+    let listed = case
+        .driver
+        .ask("dra-plugin", &["quarantine", "list"])
+        .await?;
+    contains(&listed, &format!("(ip link set {} alias \"\")", nic.name))?;
+    run("ip", &["link", "set", &nic.name, "alias", ""])?;
     let release = ["quarantine", "release", &nic.name];
     let said = case.driver.ask("dra-plugin", &release).await?;
     contains(&said, "is released from quarantine")?;
