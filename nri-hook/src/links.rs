@@ -32,7 +32,7 @@ use network_driver_netlink::{
 };
 
 pub(crate) use attach::{AttachError, AttachFailure, AttachedClaim};
-pub(crate) use check::Refusal;
+pub(crate) use check::{Refusal, wanted_name};
 pub(crate) use detach::{Detached, Plight, Quarantined};
 pub(crate) use identity::pci_address;
 pub(crate) use presence::Presence;

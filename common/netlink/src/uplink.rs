@@ -63,6 +63,16 @@ pub enum Relation {
     Beside,
 }
 
+impl UplinkReason {
+    /// The reason of the link that this one is joined to, or else itself.
+    pub(crate) fn seed(&self) -> &Self {
+        match self {
+            Self::Joined { because, .. } => because,
+            seed => seed,
+        }
+    }
+}
+
 impl fmt::Display for UplinkReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -219,12 +229,8 @@ fn close<'a>(
 
 /// The reason of a neighbour of a link that is protected for `reason`; `None` if it is not protected for that.
 fn step(reason: &UplinkReason, relation: Relation, name: Option<&IfName>) -> Option<UplinkReason> {
-    let seed = match reason {
-        UplinkReason::Joined { because, .. } => because,
-        seed => seed,
-    };
     // What is above a link may leave without it.
-    if relation == Relation::Above && matches!(seed, UplinkReason::Carries(_)) {
+    if relation == Relation::Above && matches!(reason.seed(), UplinkReason::Carries(_)) {
         return None;
     }
     Some(match reason {

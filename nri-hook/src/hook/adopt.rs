@@ -15,7 +15,7 @@ use tracing::{Instrument, debug, error, info, warn};
 use super::{Hook, blocking, trace};
 use crate::chain;
 use crate::devices::Devices;
-use crate::links::{Detached, MarkedLink, Presence};
+use crate::links::{Detached, MarkedLink, Presence, wanted_name};
 use crate::nri::Pod;
 use crate::records::Happened;
 use crate::sandbox::{Holding, HoldingState};
@@ -442,10 +442,10 @@ fn interfaces(record: &Record, links: &[MarkedLink]) -> Vec<AttachedInterface> {
         let link = links.iter().find(|link| link.device == device.name);
         let snapshot = snapshot.as_ref();
         let home_name = link.map_or(&device.interface, |link| &link.home_name);
-        let name = link.map(|link| &link.name).or(config.name.as_ref());
+        let name = link.map_or_else(|| wanted_name(attachment, home_name), |link| &link.name);
         AttachedInterface {
             device: device.name.clone(),
-            name: name.unwrap_or(home_name).clone(),
+            name: name.clone(),
             hardware_address: snapshot
                 .map(|s| s.hardware_address.clone())
                 .unwrap_or_default(),

@@ -233,8 +233,8 @@ async fn what_only_the_node_remembers_and_no_sandbox_has_is_brought_home() {
     assert!(node.log().is_empty());
 }
 
-#[tokio::test]
-async fn a_pod_that_took_the_mark_away_keeps_its_device() {
+/// Node and dra-plugin say that claim c of pod p is in sandbox s1.
+fn remembered_in_s1() -> Node {
     let node = Node::new();
     let mut attached = record("c", &["p"]);
     attached.sandbox = Some("s1".parse().unwrap());
@@ -242,6 +242,12 @@ async fn a_pod_that_took_the_mark_away_keeps_its_device() {
         .devices
         .set(|state| state.kept = vec![attached.clone()]);
     node.list(&[attached]);
+    node
+}
+
+#[tokio::test]
+async fn a_pod_that_took_the_mark_away_keeps_its_device() {
+    let node = remembered_in_s1();
     node.hook.synchronize(vec![node.pod("s1", "p")]).await;
     node.hook.look(&mut catch_up::Failures::new()).await;
     assert!(node.log().is_empty(), "nothing is taken from it");
@@ -253,14 +259,8 @@ async fn a_pod_that_took_the_mark_away_keeps_its_device() {
 
 #[tokio::test]
 async fn a_sandbox_made_while_nobody_looked_is_served_though_the_id_of_the_one_before_is_there() {
-    let node = Node::new();
-    let mut attached = record("c", &["p"]);
-    node.hook.cdi.define(&attached, &[]).unwrap();
-    attached.sandbox = Some("s1".parse().unwrap());
-    node.hook
-        .devices
-        .set(|state| state.kept = vec![attached.clone()]);
-    node.list(&[attached]);
+    let node = remembered_in_s1();
+    node.hook.cdi.define(&record("c", &["p"]), &[]).unwrap();
     node.hook.synchronize(vec![node.pod("s2", "p")]).await;
     assert!(node.create("s2", "c").await.is_err());
     node.hook.devices.set(|state| state.kept.clear());
